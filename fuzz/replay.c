@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Runs a fuzz target on the files and directories that are given as arguments: for builds without libFuzzer,
+ * and for replaying seeds and findings.  Each input is in memory of exactly its size, so that a sanitizer
+ * sees a read beyond it.
+ */
+#include "config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define INPUT_MAX (64L << 20)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static unsigned replayed;
+
+static int complain(const char *name)
+{
+    fprintf(stderr, "replay: %s: %s\n", name, strerror(errno));
+    return 1;
+}
+
+static int replay_file(const char *name, size_t size)
+{
+    FILE *file = fopen(name, "rb");
+    uint8_t *data = malloc(size ? size : 1);
+    int rc = 0;
+
+    if (!file || !data || fread(data, 1, size, file) != size) {
+        rc = complain(name);
+    } else {
+        LLVMFuzzerTestOneInput(data, size);
+        replayed++;
+    }
+    free(data);
+    if (file)
+        fclose(file);
+    return rc;
+}
+
+/* A file, or the files of a directory; directories inside are left out. */
+static int replay_name(const char *name, int depth)
+{
+    struct stat st;
+    struct dirent *entry;
+    DIR *dir;
+    int rc = 0;
+
+    if (stat(name, &st) < 0)
+        return complain(name);
+    if (S_ISREG(st.st_mode) && st.st_size <= INPUT_MAX)
+        return replay_file(name, (size_t)st.st_size);
+    if (!S_ISDIR(st.st_mode) || depth > 0)
+        return 0;
+    dir = opendir(name);
+    if (!dir)
+        return complain(name);
+    while ((entry = readdir(dir)) != NULL) {
+        char path[4096];
+
+        if (snprintf(path, sizeof path, "%s/%s", name, entry->d_name) < (int)sizeof path)
+            rc |= replay_name(path, depth + 1);
+    }
+    closedir(dir);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    int rc = 0;
+
+    for (int i = 1; i < argc; i++)
+        rc |= replay_name(argv[i], 0);
+    printf("replayed %u inputs\n", replayed);
+    return rc || replayed == 0;
+}

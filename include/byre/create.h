@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Making new images.
+ */
+#ifndef BYRE_CREATE_H
+#define BYRE_CREATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "byre/disk.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct byre_create_options {
+    const char *format;         /* "raw" or "qcow2" */
+    uint64_t size;              /* virtual size, bytes; rounded up to 512 by qcow2 and raw alike */
+    uint32_t cluster_size;      /* qcow2: bytes; 0: 65536 */
+    const char *compat;         /* qcow2: "0.10"/"v2" or "1.1"/"v3"; NULL: v3 */
+    unsigned refcount_bits;     /* qcow2: 1 to 64; 0: 16 */
+    bool lazy_refcounts;
+    const char *compression_type; /* qcow2: "zlib", "zstd"; NULL: zlib */
+    const char *preallocation;  /* "off", "metadata", "falloc", "full"; NULL: off */
+    const char *backing_name;   /* as it shall be recorded; NULL: none */
+    const char *backing_format; /* as it shall be recorded; NULL with a backing name is refused for qcow2 */
+};
+
+/*
+ * Creates `name`, truncating a regular file that is there, and writes the image; its magic comes last.  On
+ * failure a file that this call made is removed again.  -EINVAL names the option and the value.  The backing
+ * file is not looked at: byre_create_check_backing does that.
+ */
+int byre_create(const char *name, const struct byre_create_options *options, struct byre_error *err);
+
+/*
+ * Opens the backing file that an image at `name` would have and returns its virtual size and format (a static
+ * string); relative names are taken relative to the directory of `name`.
+ */
+int byre_create_check_backing(const char *name, const char *backing_name, const char *backing_format,
+                              uint64_t *ret_size, const char **ret_format, struct byre_error *err);
+
+/* As byre_create, and leaves the new image open for writing: nothing but zeros, or what the backing file shows.
+ * It is not an image until byre_seal; byre_close of an unsealed disk removes a file that this call made. */
+int byre_create_open(const char *name, const struct byre_create_options *options,
+                     const struct byre_open_options *open_options, struct byre_disk **ret_disk,
+                     struct byre_error *err);
+
+/* Makes a disk of byre_create_open whole and durable. */
+int byre_seal(struct byre_disk *disk, struct byre_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

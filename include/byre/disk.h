@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A disk: what a front end sees.  An image with its chain of backing files, opened as one flat range of bytes.
+ *
+ * All calls are blocking and thread-safe on one disk, byre_close apart.  Offsets and lengths are bytes, of any
+ * alignment, within byre_get_size.  Calls return 0 or a negative errno and fill `err` (which may be NULL).
+ *   -EINVAL  misuse: a range past the end, a bad flag; nothing changed
+ *   -EROFS   a write to a disk that was opened for reading, or that a failed write has made read-only
+ *   -EIO     the medium or the image failed
+ *   -ENOSPC  no room; this request had no effect that a later read would see as a whole
+ */
+#ifndef BYRE_DISK_H
+#define BYRE_DISK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "byre/cache.h"
+#include "byre/error.h"
+#include "byre/extent.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct byre_disk;
+
+struct byre_open_options {
+    const char *format;      /* "raw", "qcow2", or NULL: probe */
+    enum byre_cache cache;   /* of the top image; backing files share it */
+    bool writable;
+    bool no_backing;         /* the top image alone: what it lacks reads as zero */
+    bool force_share;        /* -U: open for reading although somebody writes */
+    bool no_lock;            /* take no image locks */
+    uint64_t map_bytes;      /* budget of the flat map; 0: the default, 16 MiB */
+};
+
+/* Opens `name`; NULL options: read-only, probed, writeback.  Release with byre_close. */
+int byre_open(const char *name, const struct byre_open_options *options, struct byre_disk **ret_disk,
+              struct byre_error *err);
+
+/* Makes everything durable and releases the disk, also when it fails.  NULL is allowed.  No call may be
+ * under way. */
+int byre_close(struct byre_disk *disk, struct byre_error *err);
+
+uint64_t byre_get_size(const struct byre_disk *disk);
+
+int byre_pread(struct byre_disk *disk, void *buf, size_t length, uint64_t goff, struct byre_error *err);
+int byre_pwrite(struct byre_disk *disk, const void *buf, size_t length, uint64_t goff, struct byre_error *err);
+
+#define BYRE_WRITE_ZEROES_UNMAP 1u /* the host space may be given back */
+
+int byre_write_zeroes(struct byre_disk *disk, uint64_t goff, uint64_t length, unsigned flags,
+                      struct byre_error *err);
+
+/* The contents are not needed any more.  Whole clusters then read as zero; the rest keeps its contents. */
+int byre_discard(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err);
+
+/* Every write that was completed before the call is durable when it returns 0. */
+int byre_flush(struct byre_disk *disk, struct byre_error *err);
+
+/*
+ * The extents of [goff, goff+length), in order, without gaps, through the whole chain: calls `each` until it
+ * returns nonzero, which ends the walk and is returned.  `each` must not write to the disk.
+ */
+int byre_extents(struct byre_disk *disk, uint64_t goff, uint64_t length,
+                 int (*each)(void *opaque, const struct byre_extent *extent), void *opaque,
+                 struct byre_error *err);
+
+/* The chain, top first.  Strings live as long as the disk. */
+unsigned byre_layer_count(const struct byre_disk *disk);
+const char *byre_layer_name(const struct byre_disk *disk, unsigned layer);   /* as it was opened */
+const char *byre_layer_format(const struct byre_disk *disk, unsigned layer); /* "raw", "qcow2" */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Sizes, cache modes and output formats on the command line.
+ */
+#include "config.h"
+
+#include "cli/arguments.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "cli/message.h"
+
+int byre_argument_size(const char *what, const char *text, uint64_t *ret_size)
+{
+    int r = byre_size_parse(text, 'B', ret_size);
+
+    if (r == -ERANGE)
+        byre_complain("Invalid %s specified. Must be between 0 and %" PRId64 ".", what, INT64_MAX);
+    else if (r < 0) {
+        byre_complain("Invalid %s specified. You may use k, M, G, T, P or E suffixes for", what);
+        byre_complain("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
+    }
+    return r < 0 ? -1 : 0;
+}
+
+int byre_argument_cache(const char *what, const char *text, enum byre_cache *ret_cache)
+{
+    static const struct {
+        const char *name;
+        enum byre_cache cache;
+        bool supported;
+    } modes[] = {
+        { "none", BYRE_CACHE_NONE, true },
+        { "off", BYRE_CACHE_NONE, true },
+        { "writeback", BYRE_CACHE_WRITEBACK, true },
+        { "unsafe", BYRE_CACHE_UNSAFE, true },
+        { "writethrough", BYRE_CACHE_WRITEBACK, false },
+        { "directsync", BYRE_CACHE_NONE, false },
+    };
+
+    for (unsigned i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        if (strcmp(text, modes[i].name) != 0)
+            continue;
+        if (!modes[i].supported) {
+            byre_complain("Cache mode '%s' is not supported", text);
+            return -1;
+        }
+        *ret_cache = modes[i].cache;
+        return 0;
+    }
+    byre_complain("Invalid %s option: %s", what, text);
+    return -1;
+}
+
+bool byre_argument_format_known(const char *format)
+{
+    return strcmp(format, "raw") == 0 || strcmp(format, "qcow2") == 0;
+}
+
+int byre_argument_output(const char *text, bool *ret_json)
+{
+    if (strcmp(text, "json") != 0 && strcmp(text, "human") != 0) {
+        byre_complain("--output must be used with human or json as argument.");
+        return -1;
+    }
+    *ret_json = strcmp(text, "json") == 0;
+    return 0;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * JSON output.  The only place that knows how jansson prints and what it refuses: it takes no invalid UTF-8,
+ * while file names are any bytes.
+ */
+#include "config.h"
+
+#include "cli/json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "cli/message.h"
+
+/* Length of the well-formed UTF-8 sequence at `s`, or 0. */
+static size_t utf8_length(const unsigned char *s)
+{
+    uint32_t c;
+    size_t n;
+
+    if (s[0] < 0x80)
+        return 1;
+    n = s[0] >= 0xf0 && s[0] < 0xf5   ? 4
+        : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
+        : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
+                                      : 0;
+    if (!n)
+        return 0;
+    c = s[0] & (0xffu >> (n + 1));
+    for (size_t i = 1; i < n; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (s[i] & 0x3f);
+    }
+    if ((n == 3 && (c < 0x800 || (c >= 0xd800 && c < 0xe000))) || (n == 4 && (c < 0x10000 || c > 0x10ffff)))
+        return 0;
+    return n;
+}
+
+/* A copy of `text` in which each byte that is no UTF-8 has become U+FFFD. */
+static char *clean_utf8(const char *text)
+{
+    char *copy = malloc(3 * strlen(text) + 1);
+    char *out = copy;
+
+    if (!copy)
+        byre_die_no_memory();
+    while (*text) {
+        size_t n = utf8_length((const unsigned char *)text);
+
+        if (n)
+            memcpy(out, text, n);
+        else
+            memcpy(out, "\xef\xbf\xbd", 3);
+        out += n ? n : 3;
+        text += n ? n : 1;
+    }
+    *out = '\0';
+    return copy;
+}
+
+json_t *byre_json_object(void)
+{
+    json_t *object = json_object();
+
+    if (!object)
+        byre_die_no_memory();
+    return object;
+}
+
+json_t *byre_json_array(void)
+{
+    json_t *array = json_array();
+
+    if (!array)
+        byre_die_no_memory();
+    return array;
+}
+
+void byre_json_add(json_t *object, const char *key, json_t *value)
+{
+    if (json_object_set_new(object, key, value) < 0)
+        byre_die_no_memory();
+}
+
+void byre_json_append(json_t *array, json_t *value)
+{
+    if (json_array_append_new(array, value) < 0)
+        byre_die_no_memory();
+}
+
+json_t *byre_json_text(const char *text)
+{
+    CLEANUP(free_ptr) char *clean = clean_utf8(text);
+
+    return json_string(clean);
+}
+
+void byre_json_add_text(json_t *object, const char *key, const char *text)
+{
+    if (text)
+        byre_json_add(object, key, byre_json_text(text));
+}
+
+void byre_json_add_number(json_t *object, const char *key, uint64_t value)
+{
+    byre_json_add(object, key, json_integer((json_int_t)value));
+}
+
+void byre_json_add_bool(json_t *object, const char *key, bool value)
+{
+    byre_json_add(object, key, json_boolean(value));
+}
+
+void byre_json_print(json_t *value)
+{
+    if (json_dumpf(value, stdout, JSON_INDENT(4) | JSON_ENSURE_ASCII) < 0 && !ferror(stdout))
+        byre_die_no_memory();
+    putchar('\n');
+    json_decref(value);
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * byre: the verb table and what stands before a verb.
+ */
+#include "config.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/arith.h"
+#include "cli/create_options.h"
+#include "cli/message.h"
+#include "cli/progress.h"
+#include "cli/verbs.h"
+
+/* The version of qemu-img whose options, texts and exit codes are followed. */
+#define QEMU_VERSION "7.2.0"
+
+static const struct byre_verb *const verbs[] = {
+    &byre_verb_check,
+    &byre_verb_compare,
+    &byre_verb_convert,
+    &byre_verb_create,
+    &byre_verb_info,
+    &byre_verb_map,
+};
+
+
+static const struct byre_verb *find_verb(const char *name)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(verbs); i++)
+        if (strcmp(verbs[i]->name, name) == 0)
+            return verbs[i];
+    return NULL;
+}
+
+static void print_version(void)
+{
+    if (byre_program_is_qemu())
+        printf("%s version %s (byre %s)\n", byre_program_name(), QEMU_VERSION, PACKAGE_VERSION);
+    else
+        printf("byre version %s\n", PACKAGE_VERSION);
+}
+
+static void print_help(void)
+{
+    print_version();
+    printf("usage: %s [-h | --help] [-V | --version] COMMAND [OPTION]... [OPERAND]...\n"
+           "Creates, examines and converts qcow2 and raw disk images.\n\nCommands:\n", byre_program_name());
+    for (unsigned i = 0; i < ARRAY_LEN(verbs); i++)
+        printf("  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
+    printf("\n'%s COMMAND --help' lists the options of a command.\n\nSupported formats: qcow2 raw\n",
+           byre_program_name());
+}
+
+/* For the test suite, which wants a manual entry and a test for each option. */
+static int dump_options(void)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(verbs); i++)
+        byre_options_dump(verbs[i]);
+    byre_create_options_dump("create");
+    byre_create_options_dump("convert");
+    return 0;
+}
+
+static int run_help(int argc, char **argv)
+{
+    const struct byre_verb *verb = argc > 1 ? find_verb(argv[1]) : NULL;
+
+    if (argc > 1 && !verb)
+        return byre_complain_usage("Command not found: %s", argv[1]);
+    if (verb)
+        byre_options_help(verb);
+    else
+        print_help();
+    return 0;
+}
+
+static int run_verb(int argc, char **argv)
+{
+    const struct byre_verb *verb = find_verb(argv[0]);
+
+    if (verb)
+        return verb->run(verb, argc, argv);
+    if (strcmp(argv[0], "__options") == 0)
+        return dump_options();
+    if (strcmp(argv[0], "help") == 0)
+        return run_help(argc, argv);
+    return byre_complain_usage("Command not found: %s", argv[0]);
+}
+
+static int run_program(int argc, char **argv)
+{
+    /* '+': what follows the verb is the verb's. */
+    static const char shorts[] = "+:hVT:";
+    static const struct option longs[] = {
+        { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'V' },
+        { "trace", required_argument, NULL, 'T' },
+        { NULL, 0, NULL, 0 },
+    };
+
+    opterr = 0;
+    switch (getopt_long(argc, argv, shorts, longs, NULL)) {
+    case -1:
+        break;
+    case 'h':
+        print_help();
+        return 0;
+    case 'V':
+        print_version();
+        return 0;
+    case 'T':
+        return byre_complain("option '-T' is not supported");
+    case ':':
+        return byre_complain_usage("missing argument for option '%s'", argv[optind - 1]);
+    default:
+        return byre_complain_usage("unrecognized option '%s'", argv[optind - 1]);
+    }
+    if (optind == argc)
+        return byre_complain_usage("Not enough arguments");
+    return run_verb(argc - optind, argv + optind);
+}
+
+int main(int argc, char **argv)
+{
+    int exit_code;
+
+    byre_program_init(argv[0]);
+    byre_progress_block_signal();
+    exit_code = run_program(argc, argv);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && exit_code == 0)
+        return byre_complain("cannot write to standard output");
+    return exit_code;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * byre info: what an image says of itself.  Without --backing-chain only the named file is opened.
+ */
+#include "config.h"
+
+#include "cli/verbs.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/vec.h"
+#include "byre/info.h"
+#include "cli/arguments.h"
+#include "cli/info_print.h"
+#include "cli/json.h"
+#include "cli/message.h"
+
+enum { OPT_OUTPUT = BYRE_OPTION_LONG, OPT_BACKING_CHAIN, OPT_OBJECT, OPT_IMAGE_OPTS };
+
+static const struct byre_option options[] = {
+    { 'f', "format", "FMT", "format of the image; by default it is probed" },
+    { OPT_OUTPUT, "output", "OFMT", "how to print: human (default) or json" },
+    { OPT_BACKING_CHAIN, "backing-chain", NULL, "go on with the backing file, and its, to the end" },
+    { 'U', "force-share", NULL, "open the image although another program writes to it" },
+    { OPT_OBJECT, "object", "OBJECTDEF", NULL },
+    { OPT_IMAGE_OPTS, "image-opts", NULL, NULL },
+    BYRE_OPTION_HELP,
+    BYRE_OPTION_END,
+};
+
+struct info_args {
+    const char *name, *format;
+    bool json, backing_chain, force_share;
+};
+
+typedef VEC(struct byre_info) info_vec;
+
+static int read_options(struct byre_option_parser *parser, struct info_args *args)
+{
+    int id;
+
+    while ((id = byre_options_next(parser)) > 0) {
+        switch (id) {
+        case 'f': args->format = parser->argument; break;
+        case 'U': args->force_share = true; break;
+        case OPT_BACKING_CHAIN: args->backing_chain = true; break;
+        case OPT_OUTPUT:
+            if (byre_argument_output(parser->argument, &args->json) < 0)
+                return byre_options_stop(parser, 1);
+            break;
+        }
+    }
+    return id;
+}
+
+static bool chain_has(const info_vec *chain, const char *name)
+{
+    for (size_t i = 0; i < chain->len; i++)
+        if (strcmp(chain->ptr[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/*
+ * Reads the named image and, if asked to, those below it.  A loop ends at the second sight of a name; names
+ * that grow with each round end at the longest one that the system opens.
+ */
+static int read_chain(const struct info_args *args, info_vec *chain)
+{
+    const char *name = args->name, *format = args->format;
+    struct byre_error err = BYRE_ERROR_INIT;
+    struct byre_info info;
+
+    while (name) {
+        if (chain_has(chain, name))
+            return byre_complain("Backing file '%s' creates an infinite loop.", name);
+        if (byre_info_read(name, format, args->force_share, &info, &err) < 0)
+            return byre_complain_open(&err, name);
+        if (vec_push(chain, info) < 0)
+            byre_die_no_memory();
+        name = args->backing_chain ? info.backing_path : NULL;
+        format = info.backing_format;
+    }
+    return 0;
+}
+
+static void print_chain(const struct info_args *args, const info_vec *chain)
+{
+    json_t *array;
+
+    if (!args->json) {
+        for (size_t i = 0; i < chain->len; i++) {
+            if (i)
+                putchar('\n');
+            byre_info_print_text(&chain->ptr[i]);
+        }
+        return;
+    }
+    if (!args->backing_chain) {
+        byre_json_print(byre_info_to_json(&chain->ptr[0]));
+        return;
+    }
+    array = byre_json_array();
+    for (size_t i = 0; i < chain->len; i++)
+        byre_json_append(array, byre_info_to_json(&chain->ptr[i]));
+    byre_json_print(array);
+}
+
+static int run(const struct byre_verb *verb, int argc, char **argv)
+{
+    struct info_args args = { 0 };
+    struct byre_option_parser parser;
+    info_vec chain = VEC_INIT;
+    int exit_code;
+
+    byre_options_start(&parser, verb, argc, argv);
+    if (read_options(&parser, &args) < 0)
+        return parser.exit_code;
+    if (argc - parser.operand != 1)
+        return byre_complain_usage("Expecting one image file name");
+    args.name = argv[parser.operand];
+    exit_code = read_chain(&args, &chain);
+    if (exit_code == 0)
+        print_chain(&args, &chain);
+    for (size_t i = 0; i < chain.len; i++)
+        byre_info_done(&chain.ptr[i]);
+    vec_done(&chain);
+    return exit_code;
+}
+
+const struct byre_verb byre_verb_info = {
+    .name = "info",
+    .operands = "FILENAME",
+    .summary = "Shows what a disk image says of itself.",
+    .options = options,
+    .run = run,
+};

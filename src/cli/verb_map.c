@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * byre map: where the bytes of a disk are.  Extents arrive in order; neighbours that say the same are printed
+ * as one entry, so one entry is held back until the next one differs from it.
+ */
+#include "config.h"
+
+#include "cli/verbs.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "byre/disk.h"
+#include "cli/arguments.h"
+#include "cli/file_holes.h"
+#include "cli/message.h"
+
+enum { OPT_OUTPUT = BYRE_OPTION_LONG, OPT_OBJECT, OPT_IMAGE_OPTS };
+
+static const struct byre_option options[] = {
+    { 'f', "format", "FMT", "format of the image; by default it is probed" },
+    { 's', "start-offset", "OFFSET", "where to start" },
+    { 'l', "max-length", "LEN", "how much to show at most" },
+    { OPT_OUTPUT, "output", "OFMT", "how to print: human (default) or json" },
+    { 'U', "force-share", NULL, "open the image although another program writes to it" },
+    { OPT_OBJECT, "object", "OBJECTDEF", NULL },
+    { OPT_IMAGE_OPTS, "image-opts", NULL, NULL },
+    BYRE_OPTION_HELP,
+    BYRE_OPTION_END,
+};
+
+struct map_args {
+    const char *name, *format;
+    uint64_t start, max_length;
+    bool json, force_share;
+};
+
+struct map_entry {
+    uint64_t start, length, hoff;
+    unsigned depth;
+    bool present, zero, data, has_offset;
+};
+
+struct map_printer {
+    struct byre_disk *disk;
+    struct byre_file_holes *holes;
+    bool json, first;
+    struct map_entry held; /* length 0: none */
+};
+
+static int read_options(struct byre_option_parser *parser, struct map_args *args)
+{
+    int id;
+
+    while ((id = byre_options_next(parser)) > 0) {
+        int r = 0;
+
+        switch (id) {
+        case 'f': args->format = parser->argument; break;
+        case 'U': args->force_share = true; break;
+        case 's': r = byre_argument_size("start offset", parser->argument, &args->start); break;
+        case 'l': r = byre_argument_size("max length", parser->argument, &args->max_length); break;
+        case OPT_OUTPUT: r = byre_argument_output(parser->argument, &args->json); break;
+        }
+        if (r < 0)
+            return byre_options_stop(parser, 1);
+    }
+    return id;
+}
+
+static void print_json(struct map_printer *printer, const struct map_entry *e)
+{
+    printf("%s{ \"start\": %" PRIu64 ", \"length\": %" PRIu64
+           ", \"depth\": %u, \"present\": %s, \"zero\": %s, "
+           "\"data\": %s",
+           printer->first ? "[" : ",\n", e->start, e->length, e->depth, e->present ? "true" : "false",
+           e->zero ? "true" : "false", e->data ? "true" : "false");
+    if (e->has_offset)
+        printf(", \"offset\": %" PRIu64, e->hoff);
+    putchar('}');
+    printer->first = false;
+}
+
+/* Text shows what holds data, and has no way to say where compressed data is. */
+static int print_text(struct map_printer *printer, const struct map_entry *e)
+{
+    char start[32], length[32], hoff[32];
+
+    if (!e->data || e->zero)
+        return 0;
+    if (!e->has_offset)
+        return byre_complain("File contains external, encrypted or compressed clusters.");
+    snprintf(start, sizeof start, "%#" PRIx64, e->start);
+    snprintf(length, sizeof length, "%#" PRIx64, e->length);
+    snprintf(hoff, sizeof hoff, "%#" PRIx64, e->hoff);
+    printf("%-16s%-16s%-16s%s\n", start, length, hoff, byre_layer_name(printer->disk, e->depth));
+    return 0;
+}
+
+static int print_held(struct map_printer *printer)
+{
+    if (!printer->held.length)
+        return 0;
+    if (!printer->json)
+        return print_text(printer, &printer->held);
+    print_json(printer, &printer->held);
+    return 0;
+}
+
+static bool continues(const struct map_entry *a, const struct map_entry *b)
+{
+    return a->length && a->depth == b->depth && a->present == b->present && a->zero == b->zero &&
+           a->data == b->data && a->has_offset == b->has_offset &&
+           (!a->has_offset || a->hoff + a->length == b->hoff);
+}
+
+static int add_entry(struct map_printer *printer, const struct map_entry *e)
+{
+    if (continues(&printer->held, e)) {
+        printer->held.length += e->length;
+        return 0;
+    }
+    if (print_held(printer) != 0)
+        return 1;
+    printer->held = *e;
+    return 0;
+}
+
+/* Data may lie in a hole of the file, where space was only reserved: it reads as zero. */
+static int add_data(struct map_printer *printer, struct map_entry e, uint64_t length)
+{
+    while (length) {
+        e.length = byre_file_holes_next(printer->holes, e.depth, e.hoff, length, &e.zero);
+        if (add_entry(printer, &e) != 0)
+            return 1;
+        e.start += e.length;
+        e.hoff += e.length;
+        length -= e.length;
+    }
+    return 0;
+}
+
+static int each_extent(void *opaque, const struct byre_extent *extent)
+{
+    struct map_printer *printer = opaque;
+    struct map_entry e = {
+        .start = extent->goff,
+        .length = extent->length,
+        .hoff = extent->hoff,
+        .depth = extent->layer,
+        .present = extent->kind != BYRE_EXTENT_HOLE,
+        .zero = extent->kind == BYRE_EXTENT_HOLE || extent->kind == BYRE_EXTENT_ZERO,
+        .data = extent->kind == BYRE_EXTENT_DATA || extent->kind == BYRE_EXTENT_COMPRESSED,
+        .has_offset =
+            extent->kind == BYRE_EXTENT_DATA || (extent->kind == BYRE_EXTENT_ZERO && extent->allocated),
+    };
+
+    if (extent->kind == BYRE_EXTENT_DATA)
+        return add_data(printer, e, extent->length);
+    return add_entry(printer, &e);
+}
+
+/* Prints the whole map.  0, 1 after a complaint. */
+static int print_map(struct map_printer *printer, const struct map_args *args)
+{
+    uint64_t size = byre_get_size(printer->disk);
+    uint64_t start = args->start < size ? args->start : size;
+    uint64_t length = size - start < args->max_length ? size - start : args->max_length;
+    struct map_entry nothing = { .start = args->start };
+    struct byre_error err = BYRE_ERROR_INIT;
+    int r = 0;
+
+    if (!args->json)
+        printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
+    if (length)
+        r = byre_extents(printer->disk, start, length, each_extent, printer, &err);
+    if (r < 0)
+        return byre_complain_error(&err, "Failed to read image metadata: ");
+    if (r > 0 || print_held(printer) != 0)
+        return 1;
+    if (args->json) {
+        if (printer->first)
+            print_json(printer, &nothing);
+        printf("]\n");
+    }
+    return 0;
+}
+
+static int map(const struct map_args *args)
+{
+    struct byre_open_options open_options = { .format = args->format, .force_share = args->force_share };
+    struct map_printer printer = { .json = args->json, .first = true };
+    struct byre_error err = BYRE_ERROR_INIT;
+    int exit_code;
+
+    if (byre_open(args->name, &open_options, &printer.disk, &err) < 0)
+        return byre_complain_open(&err, args->name);
+    printer.holes = byre_file_holes_new(printer.disk);
+    exit_code = print_map(&printer, args);
+    byre_file_holes_free(printer.holes);
+    byre_close(printer.disk, NULL); /* nothing was written */
+    return exit_code;
+}
+
+static int run(const struct byre_verb *verb, int argc, char **argv)
+{
+    struct map_args args = { .max_length = UINT64_MAX };
+    struct byre_option_parser parser;
+
+    byre_options_start(&parser, verb, argc, argv);
+    if (read_options(&parser, &args) < 0)
+        return parser.exit_code;
+    if (argc - parser.operand != 1)
+        return byre_complain_usage("Expecting one image file name");
+    args.name = argv[parser.operand];
+    return map(&args);
+}
+
+const struct byre_verb byre_verb_map = {
+    .name = "map",
+    .operands = "FILENAME",
+    .summary = "Shows where the bytes of a disk are.",
+    .options = options,
+    .run = run,
+};

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The verbs, one file each.
+ */
+#ifndef BYRE_CLI_VERBS_H
+#define BYRE_CLI_VERBS_H
+
+#include "cli/options.h"
+
+extern const struct byre_verb byre_verb_check;
+extern const struct byre_verb byre_verb_compare;
+extern const struct byre_verb byre_verb_convert;
+extern const struct byre_verb byre_verb_create;
+extern const struct byre_verb byre_verb_info;
+extern const struct byre_verb byre_verb_map;
+
+#endif

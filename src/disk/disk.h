@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The inside of a disk: its layers, its flat map.  For files of src/disk and src/ops; front ends use byre/disk.h.
+ */
+#ifndef BYRE_DISK_DISK_H
+#define BYRE_DISK_DISK_H
+
+#include "byre/disk.h"
+#include "qcow2/qcow2.h"
+#include "store/store.h"
+
+struct byre_flat_map;
+
+struct byre_layer {
+    struct byre_store *store;
+    struct byre_qcow2 *qcow2;  /* NULL: raw */
+    char *name;                /* as it was opened */
+    uint64_t size;             /* virtual size, bytes */
+    bool probed_raw;           /* raw only because nothing else matched: writes must keep it so */
+};
+
+struct byre_disk {
+    struct byre_layer *layers; /* top first; fixed while the disk is open */
+    unsigned layer_count;
+    uint64_t size;
+    uint32_t grain;            /* mapping unit: the smallest cluster size of the chain, a power of two */
+    bool writable;
+    bool created;              /* byre_create_open made the file: remove it if it is never sealed */
+    bool unsealed;
+    struct byre_epoch own_epoch; /* for disks whose top layer is raw */
+    struct byre_epoch *epoch;    /* the one in force */
+    struct byre_flat_map *map;
+};
+
+/*
+ * Maps [goff, goff+length) through the layers from `first_layer` down, without the flat map: appends extents in
+ * order, without gaps.  Reads each layer's tables once for the range.  Thread-safe.
+ */
+int byre_disk_map(struct byre_disk *disk, unsigned first_layer, uint64_t goff, uint64_t length,
+                  byre_extent_vec *out, struct byre_error *err);
+
+/* The format names of this build: "raw", "qcow2". */
+bool byre_format_known(const char *format);
+
+/* Tells the format from the first bytes: "qcow2" or "raw". */
+const char *byre_probe(const uint8_t *buf, size_t length);
+
+/* True if the name is no path: "json:{...}", "nbd://host/x", "file:x"; a colon before any slash. */
+bool byre_name_is_protocol(const char *name);
+
+/* Resolves a backing name against the directory of the image that names it.  malloced, NULL on ENOMEM. */
+char *byre_resolve_name(const char *image_name, const char *backing_name);
+
+#endif

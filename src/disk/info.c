@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What an image says of itself: see byre/info.h.  Reads the header cluster, the snapshot table and the bitmap
+ * directory; the cost does not depend on the image's size.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arith.h"
+#include "base/cleanup.h"
+#include "byre/info.h"
+#include "disk/disk.h"
+#include "disk/info_tables.h"
+#include "qcow2/header_read.h"
+#include "store/file.h"
+
+#define PROBE_BYTES 512
+#define SECTOR 512
+#define CRYPT_AES 1
+#define CRYPT_LUKS 2
+
+void byre_info_done(struct byre_info *info)
+{
+    for (unsigned i = 0; i < info->snapshot_count; i++) {
+        free(info->snapshots[i].id);
+        free(info->snapshots[i].name);
+    }
+    for (unsigned i = 0; i < info->bitmap_count; i++)
+        free(info->bitmaps[i].name);
+    free(info->snapshots);
+    free(info->bitmaps);
+    free(info->name);
+    free(info->backing_name);
+    free(info->backing_path);
+    free(info->backing_format);
+    free(info->data_file);
+    *info = (struct byre_info){ 0 };
+}
+
+/* The name of the external data file, where the header records one. */
+static int take_data_file(const struct byre_qcow2_header *header, struct byre_info *info,
+                          struct byre_error *err)
+{
+    const struct byre_qcow2_extension *extension =
+        byre_qcow2_header_find_extension(header, BYRE_QCOW2_EXT_DATA_FILE);
+
+    if (!extension || extension->length == 0 || !(header->incompatible & BYRE_QCOW2_INCOMPAT_DATA_FILE))
+        return 0;
+    info->data_file = strndup((const char *)extension->data, extension->length);
+    return info->data_file ? 0 : byre_error_set_errno(err, -ENOMEM, "header");
+}
+
+/* Moves the names from `header`, which keeps none. */
+static int take_names(struct byre_qcow2_header *header, struct byre_info *info, struct byre_error *err)
+{
+    info->backing_name = STEAL(header->backing_name);
+    info->backing_format = STEAL(header->backing_format);
+    if (info->backing_name) {
+        info->backing_path = byre_resolve_name(info->name, info->backing_name);
+        if (!info->backing_path)
+            return byre_error_set_errno(err, -ENOMEM, "backing file name");
+    }
+    return take_data_file(header, info, err);
+}
+
+static void take_features(const struct byre_qcow2_header *header, struct byre_info *info)
+{
+    info->virtual_size = byre_round_up(header->size, SECTOR);
+    info->version = header->version;
+    info->cluster_size = 1U << header->cluster_bits;
+    info->refcount_bits = 1U << header->refcount_order;
+    info->dirty = header->incompatible & BYRE_QCOW2_INCOMPAT_DIRTY;
+    info->corrupt = header->incompatible & BYRE_QCOW2_INCOMPAT_CORRUPT;
+    info->extended_l2 = header->incompatible & BYRE_QCOW2_INCOMPAT_EXTENDED_L2;
+    info->lazy_refcounts = header->compatible & BYRE_QCOW2_COMPAT_LAZY_REFCOUNTS;
+    info->data_file_raw = header->autoclear & BYRE_QCOW2_AUTOCLEAR_DATA_FILE_RAW;
+    info->compression_type = header->compression == BYRE_COMPRESSION_ZSTD ? "zstd" : "zlib";
+    info->encrypted = header->crypt_method != 0;
+    if (header->crypt_method == CRYPT_AES)
+        info->encryption_format = "aes";
+    else if (header->crypt_method == CRYPT_LUKS)
+        info->encryption_format = "luks";
+}
+
+static int read_qcow2(struct byre_store *store, struct byre_info *info, struct byre_error *err)
+{
+    struct byre_qcow2_header header;
+    int rc = byre_qcow2_header_read(store, &header, err);
+
+    if (rc < 0)
+        return rc;
+    take_features(&header, info);
+    /* Tables past the end of the file are for check to report: what the header says can still be told. */
+    rc = byre_qcow2_header_check_tables(&header, UINT64_MAX, err);
+    if (rc == 0)
+        rc = take_names(&header, info, err);
+    if (rc == 0)
+        rc = byre_info_read_snapshots(store, &header, info, err);
+    if (rc == 0)
+        rc = byre_info_read_bitmaps(store, &header, info, err);
+    if (rc < 0)
+        byre_error_prepend(err, "Could not open '%s': ", store->name);
+    byre_qcow2_header_done(&header);
+    return rc;
+}
+
+static int find_format(struct byre_store *store, uint64_t file_size, const char **ret_format,
+                       struct byre_error *err)
+{
+    uint8_t start[PROBE_BYTES];
+    size_t length = (size_t)MIN(file_size, (uint64_t)sizeof start);
+    int rc = length ? byre_store_pread(store, start, length, 0, err) : 0;
+
+    if (rc == 0)
+        *ret_format = byre_probe(start, length);
+    return rc;
+}
+
+static int read_store(struct byre_store *store, struct byre_info *info, struct byre_error *err)
+{
+    int rc = byre_store_size(store, &info->file_size, err);
+
+    if (rc == 0)
+        rc = byre_store_allocated_size(store, &info->allocated_size, err);
+    if (rc == 0 && !info->format)
+        rc = find_format(store, info->file_size, &info->format, err);
+    if (rc < 0)
+        return rc;
+    if (strcmp(info->format, "qcow2") == 0)
+        return read_qcow2(store, info, err);
+    info->virtual_size = byre_round_up(info->file_size, SECTOR);
+    return 0;
+}
+
+/* The name as a string that stays: callers' strings need not outlive the call. */
+static const char *static_format(const char *format)
+{
+    return strcmp(format, "qcow2") == 0 ? "qcow2" : "raw";
+}
+
+int byre_info_read(const char *name, const char *format, bool force_share, struct byre_info *ret_info,
+                   struct byre_error *err)
+{
+    const struct byre_file_options options = { .cache = BYRE_CACHE_WRITEBACK, .share_write = force_share };
+    struct byre_info info = { 0 };
+    struct byre_store *store;
+    int rc;
+
+    if (format && !byre_format_known(format))
+        return byre_error_set(err, -EINVAL, "Could not open '%s': Unknown driver '%s'", name, format);
+    rc = byre_file_open(name, &options, &store, NULL, err);
+    if (rc < 0)
+        return rc;
+    info.format = format ? static_format(format) : NULL;
+    info.name = strdup(name);
+    rc = info.name ? read_store(store, &info, err) : byre_error_set_errno(err, -ENOMEM, "image name");
+    byre_store_close(store);
+    if (rc < 0) {
+        byre_info_done(&info);
+        return rc;
+    }
+    *ret_info = info;
+    return 0;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * L1 and L2 entries (qcow2 specification, "Cluster mapping"): between 64-bit words and their meaning.
+ * Pure functions, no I/O.
+ */
+#ifndef BYRE_QCOW2_FMT_L2_H
+#define BYRE_QCOW2_FMT_L2_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BYRE_L2_COPIED (1ULL << 63)
+#define BYRE_L2_COMPRESSED (1ULL << 62)
+#define BYRE_L2_ZERO (1ULL << 0)
+#define BYRE_L2_OFFSET_MASK 0x00fffffffffffe00ULL
+#define BYRE_L1_OFFSET_MASK BYRE_L2_OFFSET_MASK
+#define BYRE_L1_RESERVED_MASK 0x7f000000000001ffULL
+#define BYRE_L2_RESERVED_MASK 0x3f000000000001feULL /* standard cluster descriptor, version 3 */
+
+enum byre_cluster_kind {
+    BYRE_CLUSTER_UNALLOCATED,
+    BYRE_CLUSTER_ZERO_PLAIN,
+    BYRE_CLUSTER_ZERO_ALLOCATED,
+    BYRE_CLUSTER_DATA,
+    BYRE_CLUSTER_COMPRESSED,
+};
+
+/* `version` 2 has no zero flag: bit 0 is ignored there. */
+static inline enum byre_cluster_kind byre_l2_kind(uint64_t entry, unsigned version)
+{
+    if (entry & BYRE_L2_COMPRESSED)
+        return BYRE_CLUSTER_COMPRESSED;
+    if (version >= 3 && (entry & BYRE_L2_ZERO))
+        return entry & BYRE_L2_OFFSET_MASK ? BYRE_CLUSTER_ZERO_ALLOCATED : BYRE_CLUSTER_ZERO_PLAIN;
+    return entry & BYRE_L2_OFFSET_MASK ? BYRE_CLUSTER_DATA : BYRE_CLUSTER_UNALLOCATED;
+}
+
+static inline uint64_t byre_l2_offset(uint64_t entry)
+{
+    return entry & BYRE_L2_OFFSET_MASK;
+}
+
+/* A compressed cluster descriptor: x = 62 - (cluster_bits - 8) bits of byte offset, then the number of
+ * additional 512-byte sectors. */
+static inline unsigned byre_l2_compressed_shift(unsigned cluster_bits)
+{
+    return 62 - (cluster_bits - 8);
+}
+
+static inline uint64_t byre_l2_compressed_offset(uint64_t entry, unsigned cluster_bits)
+{
+    return entry & ((1ULL << byre_l2_compressed_shift(cluster_bits)) - 1) & 0x00ffffffffffffffULL;
+}
+
+/* Bytes from the compressed offset to the end of the last sector: what may have to be read. */
+static inline uint32_t byre_l2_compressed_stored(uint64_t entry, unsigned cluster_bits)
+{
+    uint64_t sectors =
+        ((entry & (BYRE_L2_COMPRESSED - 1)) >> byre_l2_compressed_shift(cluster_bits)) + 1;
+    return (uint32_t)(sectors * 512 - (byre_l2_compressed_offset(entry, cluster_bits) & 511));
+}
+
+static inline uint64_t byre_l2_compressed_entry(uint64_t hoff, uint32_t length, unsigned cluster_bits)
+{
+    uint64_t sectors = ((hoff + length - 1) >> 9) - (hoff >> 9);
+    return BYRE_L2_COMPRESSED | hoff | sectors << byre_l2_compressed_shift(cluster_bits);
+}
+
+#endif

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The qcow2 engine: what the layers above may call.
+ *
+ * One `struct byre_qcow2` is one open image.  It maps guest ranges to extents of its own file, and changes
+ * that map.  It never opens a backing file: what lies below comes through `struct byre_qcow2_below`.
+ * Plain data of extents is moved by the caller, straight from and to the store.
+ */
+#ifndef BYRE_QCOW2_QCOW2_H
+#define BYRE_QCOW2_QCOW2_H
+
+#include "base/epoch.h"
+#include "base/rangelock.h"
+#include "base/vec.h"
+#include "byre/extent.h"
+#include "qcow2/fmt_header.h"
+#include "store/store.h"
+
+struct byre_qcow2;
+
+typedef VEC(struct byre_extent) byre_extent_vec;
+
+/* What the engine needs from the disk it is the top layer of.  `opaque` is passed back. */
+struct byre_qcow2_below {
+    void *opaque;
+    /* Reads what the layers below show at [goff, goff+length); zeros past their end.  NULL: no backing. */
+    int (*read)(void *opaque, uint64_t goff, void *buf, size_t length, struct byre_error *err);
+    /* The map changed to `now`; called with the metadata lock held.  NULL: nobody asks. */
+    void (*remapped)(void *opaque, const struct byre_extent *now);
+};
+
+struct byre_qcow2_open_options {
+    bool writable;
+    bool for_check;           /* accept dirty and corrupt images as they are, and what else check reports */
+    bool unsupported_ok;      /* info: parse only; accept images that this build cannot map */
+    uint64_t cache_bytes;     /* budget for metadata slices; 0: the default, 16 MiB */
+};
+
+/*
+ * Opens the image in `store`.  The store stays the caller's, and outlives the image.  Reads no more than the
+ * first cluster.  A writable open of a dirty image repairs its refcounts first; of a corrupt one it fails; of
+ * one with snapshots, bitmaps or unsupported features it fails and names them.
+ */
+int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_options *options,
+                    struct byre_qcow2 **ret_image, struct byre_error *err);
+
+/* Makes everything durable (if writable), tidies, and releases the image; it is released also on failure. */
+int byre_qcow2_close(struct byre_qcow2 *image, struct byre_error *err);
+
+/* The parsed header; unchanged while the image is open, table positions apart. */
+const struct byre_qcow2_header *byre_qcow2_header(const struct byre_qcow2 *image);
+
+void byre_qcow2_set_below(struct byre_qcow2 *image, const struct byre_qcow2_below *below);
+
+enum byre_preallocation {
+    BYRE_PREALLOC_OFF,
+    BYRE_PREALLOC_METADATA,
+    BYRE_PREALLOC_FALLOC,
+    BYRE_PREALLOC_FULL,
+};
+
+struct byre_qcow2_create_options {
+    uint64_t size;               /* virtual size; rounded up to 512 */
+    unsigned version;            /* 2 or 3 */
+    unsigned cluster_bits;
+    unsigned refcount_order;
+    bool lazy_refcounts;
+    unsigned compression;        /* enum byre_qcow2_compression */
+    enum byre_preallocation preallocation;
+    const char *backing_name;    /* NULL: none */
+    const char *backing_format;  /* NULL: not recorded */
+};
+
+/*
+ * Lays out a new image in an empty writable `store` and opens it.  The magic is missing from the header until
+ * byre_qcow2_seal (or byre_qcow2_close after a seal): an unsealed file is no image.  The options were
+ * checked by the caller for what users can get wrong; nonsense is -EINVAL.
+ */
+int byre_qcow2_create(struct byre_store *store, const struct byre_qcow2_create_options *options,
+                      struct byre_qcow2 **ret_image, struct byre_error *err);
+
+/* Commits, then writes the magic of a new image and makes it durable.  No effect on an image that has it. */
+int byre_qcow2_seal(struct byre_qcow2 *image, struct byre_error *err);
+
+/*
+ * Mapping.  Appends the extents of [goff, goff+length) (within the virtual size, or rounded up to clusters)
+ * to `out` in order, without gaps; `layer` is 0; HOLE means: look below.  Neighbours are merged where host
+ * offsets are consecutive.  At most one L2 slice is read for each 512 entries.  Thread-safe.
+ */
+int byre_qcow2_map(struct byre_qcow2 *image, uint64_t goff, uint64_t length, byre_extent_vec *out,
+                   struct byre_error *err);
+
+/* How many bytes from `goff` on have no L2 table at all (cheap; 0 if there is one at `goff`). */
+int byre_qcow2_unmapped_run(struct byre_qcow2 *image, uint64_t goff, uint64_t *ret_length,
+                            struct byre_error *err);
+
+/* Reads and inflates the compressed cluster of `extent` into `buf` of one cluster.  Thread-safe. */
+int byre_qcow2_read_compressed(struct byre_qcow2 *image, uint64_t hoff, uint32_t stored, void *buf,
+                               struct byre_error *err);
+
+/* Blocking, thread-safe changes of the top layer; any alignment, within the virtual size. */
+int byre_qcow2_writev(struct byre_qcow2 *image, uint64_t goff, const struct iovec *iov, int iov_count,
+                      uint64_t length, struct byre_error *err);
+int byre_qcow2_write_zeroes(struct byre_qcow2 *image, uint64_t goff, uint64_t length, unsigned flags,
+                            struct byre_error *err);
+int byre_qcow2_discard(struct byre_qcow2 *image, uint64_t goff, uint64_t length, struct byre_error *err);
+
+/* Makes durable everything that was written before the call.  Concurrent callers share commits. */
+int byre_qcow2_flush(struct byre_qcow2 *image, struct byre_error *err);
+
+/* The epoch that readers and fast writers of this image's clusters must be in. */
+struct byre_epoch *byre_qcow2_epoch(struct byre_qcow2 *image);
+
+/* Allocate from the end only, so that the layout depends on the order of reservations alone. */
+void byre_qcow2_set_append_only(struct byre_qcow2 *image, bool append_only);
+
+/*
+ * A write in three steps, for callers that order reservations and move data in parallel: reserve (in the
+ * order that the layout shall have), fill (any thread), then publish or abandon.  A reservation covers one
+ * host run; `length` tells how much of the asked-for range it covers: whole clusters, except at the ends of
+ * an unaligned range.  A reservation stays where it is in memory until it is published or abandoned; one of the two
+ * must happen.
+ */
+struct byre_qcow2_reservation {
+    uint64_t goff, length;      /* what this reservation covers of the request */
+    uint64_t hoff;              /* where the first cluster of the run starts in the store */
+    uint64_t first, end;        /* the run rounded out to clusters, guest offsets */
+    bool overwrite;             /* the clusters are exclusive data: no map change will be needed */
+    bool fresh;                 /* the store reads as zero there */
+    bool keeps_host;            /* allocated zero clusters are filled where they are */
+    struct byre_range_hold hold;
+};
+
+int byre_qcow2_reserve(struct byre_qcow2 *image, uint64_t goff, uint64_t length,
+                       struct byre_qcow2_reservation *ret_reservation, struct byre_error *err);
+/* Writes the data of the reservation (`length` bytes of `iov`) and what copy-on-write needs around it. */
+int byre_qcow2_fill(struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
+                    const struct iovec *iov, int iov_count, struct byre_error *err);
+int byre_qcow2_publish(struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation,
+                       struct byre_error *err);
+void byre_qcow2_abandon(struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation);
+
+/*
+ * Compressed clusters, in the same three steps.  Each item is one whole guest cluster (the last one of the disk
+ * may be short), given in ascending order; reserving places them one after the other, packed, and fills in
+ * `hoff`.  The caller writes the bytes through byre_qcow2_fill_compressed.
+ */
+struct byre_qcow2_compressed {
+    uint64_t goff;
+    const void *data;
+    uint32_t length;
+    uint64_t hoff; /* set by reserve */
+    struct byre_range_hold hold; /* the first item's covers the batch: do not move it until published */
+};
+
+int byre_qcow2_reserve_compressed(struct byre_qcow2 *image, struct byre_qcow2_compressed *items, size_t count,
+                                  struct byre_error *err);
+int byre_qcow2_fill_compressed(struct byre_qcow2 *image, struct byre_qcow2_compressed *items,
+                               size_t count, struct byre_error *err);
+int byre_qcow2_publish_compressed(struct byre_qcow2 *image, struct byre_qcow2_compressed *items,
+                                  size_t count, struct byre_error *err);
+void byre_qcow2_abandon_compressed(struct byre_qcow2 *image, struct byre_qcow2_compressed *items,
+                                   size_t count);
+
+#endif

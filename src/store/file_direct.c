@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * File transfers under O_DIRECT.
+ *
+ * The kernel takes requests whose offset, lengths and buffers are multiples of a block.  Others go through a
+ * bounce buffer, and a write that covers a block in part reads that block first.
+ *
+ *   O1. Whoever writes holds the turn on all blocks it touches, whole blocks included: a write that is
+ *       aligned must not slip between the read and the write of a block that another one changes.
+ *   O2. A block that passes the end of the file is never written whole, as that would grow the file.  Its
+ *       bytes are written through the page cache (tail_fd).  The kernel keeps the page cache and direct I/O
+ *       coherent as long as they do not work on one page at the same time, which O1 rules out since turns
+ *       cover whole pages.
+ *   O3. A bounce buffer is bounded, whatever the request.
+ *   O4. Some file systems fail a direct read that meets blocks whose allocation is still delayed: those of a
+ *       write of O2 that comes just then, or those that they set aside past the end of the file.  So a read
+ *       that fails is done once more under O1 and no further than the block in which the file ends.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/arith.h"
+#include "base/cleanup.h"
+#include "base/iov.h"
+#include "store/file_impl.h"
+
+enum {
+    BOUNCE_MAX = 1 << 20,
+    ALIGN_MIN = 512,
+    ALIGN_MAX = 1 << 16,
+    ALIGN_UNKNOWN = 4096, /* what works nearly everywhere, if nothing can be found out */
+};
+
+/* A request and the buffer that it is served through. */
+struct bounce {
+    struct byre_file *file;
+    const struct iovec *iov;
+    int iov_count;
+    uint64_t start, end; /* the bytes to transfer, from the start of the vector on */
+    uint64_t align;
+    uint8_t *buf;
+    size_t size;
+};
+
+void byre_file_turn_begin(struct byre_file *file, struct byre_range_hold *hold, uint64_t hoff,
+                          uint64_t length)
+{
+    if (!file->direct)
+        return;
+    byre_range_lock_acquire(&file->turns, hold, byre_round_down(hoff, file->turn_align),
+                            byre_round_up(hoff + length, file->turn_align));
+}
+
+void byre_file_turn_end(struct byre_file *file, struct byre_range_hold *hold)
+{
+    if (file->direct)
+        byre_range_lock_release(&file->turns, hold);
+}
+
+static bool usable_align(uint64_t align)
+{
+    return byre_is_power_of_two(align) && align <= ALIGN_MAX;
+}
+
+/* The smallest read at offset 0 that is not refused tells the alignment, if there is anything to read. */
+static uint32_t probe_align(int fd)
+{
+    CLEANUP(free_ptr) void *buf = NULL;
+
+    if (posix_memalign(&buf, ALIGN_UNKNOWN, ALIGN_UNKNOWN) != 0)
+        return ALIGN_UNKNOWN;
+    for (uint32_t align = ALIGN_MIN; align < ALIGN_UNKNOWN; align *= 2) {
+        /* The buffer is as badly aligned as it may be, for it has to be no better later. */
+        ssize_t r = pread(fd, (uint8_t *)buf + align % ALIGN_UNKNOWN, align, 0);
+
+        if (r > 0)
+            return align;
+        if (r == 0)
+            break;
+    }
+    return ALIGN_UNKNOWN;
+}
+
+#ifdef STATX_DIOALIGN
+/* What the kernel says: 1 if it said it, 0 if it does not know, -EINVAL if there is no direct I/O. */
+static int ask_align(int fd, uint32_t *ret_align)
+{
+    struct statx st;
+
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &st) < 0 || !(st.stx_mask & STATX_DIOALIGN))
+        return 0;
+    if (!st.stx_dio_offset_align)
+        return -EINVAL;
+    *ret_align = MAX(st.stx_dio_offset_align, st.stx_dio_mem_align);
+    return usable_align(*ret_align);
+}
+#else
+static int ask_align(int fd, uint32_t *ret_align)
+{
+    (void)fd;
+    (void)ret_align;
+    return 0;
+}
+#endif
+
+int byre_file_direct_align(int fd, bool device, uint32_t *ret_align)
+{
+    int sector = 0, r;
+
+    if (device) {
+        if (ioctl(fd, BLKSSZGET, &sector) < 0)
+            return -errno;
+        *ret_align = sector > 0 && usable_align((uint64_t)sector) ? (uint32_t)sector : ALIGN_UNKNOWN;
+        return 0;
+    }
+    r = ask_align(fd, ret_align);
+    if (r == 0)
+        *ret_align = probe_align(fd);
+    return MIN(r, 0);
+}
+
+static int bounce_init(struct bounce *bounce, struct byre_file *file, const struct iovec *iov, int iov_count,
+                       uint64_t hoff, uint64_t length)
+{
+    uint64_t align = file->store.limits.align;
+    uint64_t blocks = byre_round_up(hoff + length, align) - byre_round_down(hoff, align);
+    void *buf = NULL;
+
+    *bounce = (struct bounce){
+        .file = file, .iov = iov, .iov_count = iov_count, .start = hoff, .end = hoff + length,
+        .align = align, .size = MIN(blocks, (uint64_t)BOUNCE_MAX),
+    };
+    if (posix_memalign(&buf, MAX(align, (uint64_t)sysconf(_SC_PAGESIZE)), bounce->size) != 0)
+        return -ENOMEM;
+    bounce->buf = buf;
+    return 0;
+}
+
+/* Reads as far as the block in which the file ends; the rest is zero. */
+static int read_within_size(struct byre_file *file, const struct iovec *iov, int iov_count, uint64_t hoff)
+{
+    uint32_t align = file->store.limits.align;
+    struct iovec within[IOV_MAX];
+    uint64_t size, there = 0;
+    int r = byre_file_get_size(&file->store, &size);
+
+    if (r < 0)
+        return r;
+    size = byre_round_up(size, align);
+    if (hoff < size) {
+        int n = byre_iov_slice(iov, iov_count, 0, size - hoff, within, IOV_MAX, &there);
+
+        r = byre_file_read_fd(file->store.fd, within, n, hoff, align);
+    }
+    byre_iov_zero(iov, iov_count, there);
+    return r;
+}
+
+/* Reads what fits O_DIRECT, with a second try (O4).  `have_turn`: the caller holds the turn on the blocks. */
+static int read_direct(struct byre_file *file, const struct iovec *iov, int iov_count, uint64_t hoff,
+                       bool have_turn)
+{
+    struct byre_range_hold turn;
+    uint64_t length = 0;
+    int r = byre_file_read_fd(file->store.fd, iov, iov_count, hoff, file->store.limits.align);
+
+    if (r != -EIO || !file->store.growable)
+        return r;
+    byre_iov_length(iov, iov_count, &length);
+    if (!have_turn)
+        byre_file_turn_begin(file, &turn, hoff, length);
+    r = read_within_size(file, iov, iov_count, hoff);
+    if (!have_turn)
+        byre_file_turn_end(file, &turn);
+    return r;
+}
+
+/* The blocks [hoff, hoff + length) into the buffer at `at`. */
+static int read_blocks(struct bounce *bounce, size_t at, uint64_t hoff, size_t length, bool have_turn)
+{
+    struct iovec iov = { bounce->buf + at, length };
+
+    return read_direct(bounce->file, &iov, 1, hoff, have_turn);
+}
+
+static int read_bounced(struct bounce *bounce)
+{
+    uint64_t pos = byre_round_down(bounce->start, bounce->align);
+
+    for (; pos < bounce->end; pos += bounce->size) {
+        uint64_t stop = MIN(pos + bounce->size, byre_round_up(bounce->end, bounce->align));
+        uint64_t from = MAX(pos, bounce->start), to = MIN(stop, bounce->end);
+        int r = read_blocks(bounce, 0, pos, stop - pos, false);
+
+        if (r < 0)
+            return r;
+        byre_iov_scatter(bounce->iov, bounce->iov_count, from - bounce->start, bounce->buf + (from - pos),
+                         to - from);
+    }
+    return 0;
+}
+
+/* Writes the buffer's blocks [pos, stop), in which the request covers [from, to). */
+static int write_blocks(struct bounce *bounce, uint64_t pos, uint64_t stop, uint64_t from, uint64_t to)
+{
+    struct iovec iov = { bounce->buf, stop - pos };
+    uint64_t last = stop - bounce->align;
+    int r = 0;
+
+    if (from > pos)
+        r = read_blocks(bounce, 0, pos, bounce->align, true);
+    if (r == 0 && to < stop && !(from > pos && last == pos))
+        r = read_blocks(bounce, last - pos, last, bounce->align, true);
+    if (r < 0)
+        return r;
+    byre_iov_gather(bounce->iov, bounce->iov_count, from - bounce->start, bounce->buf + (from - pos),
+                    to - from);
+    return byre_file_write_fd(bounce->file->store.fd, &iov, 1, pos, (uint32_t)bounce->align);
+}
+
+/* Writes up to `end`, no further than the request goes. */
+static int write_bounced(struct bounce *bounce, uint64_t end)
+{
+    uint64_t pos = byre_round_down(bounce->start, bounce->align);
+
+    for (; pos < end; pos += bounce->size) {
+        uint64_t stop = MIN(pos + bounce->size, byre_round_up(end, bounce->align));
+        int r = write_blocks(bounce, pos, stop, MAX(pos, bounce->start), MIN(stop, end));
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* Writes the bytes from `hoff` to the end of the request through the page cache. */
+static int write_tail(struct bounce *bounce, uint64_t hoff)
+{
+    struct iovec iov = { bounce->buf, bounce->end - hoff };
+
+    byre_iov_gather(bounce->iov, bounce->iov_count, hoff - bounce->start, bounce->buf, iov.iov_len);
+    return byre_file_write_fd(bounce->file->tail_fd, &iov, 1, hoff, 1);
+}
+
+/* Where the request's last block starts if that passes the end of the file (O2), else the request's end. */
+static int find_tail(const struct bounce *bounce, uint64_t *ret_tail)
+{
+    uint64_t block = byre_round_down(bounce->end, bounce->align);
+    uint64_t size;
+    int r;
+
+    *ret_tail = bounce->end;
+    if (block == bounce->end || bounce->file->tail_fd < 0)
+        return 0;
+    r = byre_file_get_size(&bounce->file->store, &size);
+    if (r == 0 && block + bounce->align > size)
+        *ret_tail = MAX(block, bounce->start);
+    return r;
+}
+
+static int write_unaligned(struct byre_file *file, const struct iovec *iov, int iov_count, uint64_t hoff,
+                           uint64_t length)
+{
+    struct bounce bounce;
+    uint64_t tail;
+    int r = bounce_init(&bounce, file, iov, iov_count, hoff, length);
+
+    if (r < 0)
+        return r;
+    r = find_tail(&bounce, &tail);
+    if (r == 0 && tail > bounce.start)
+        r = write_bounced(&bounce, tail);
+    if (r == 0 && tail < bounce.end)
+        r = write_tail(&bounce, tail);
+    free(bounce.buf);
+    return r;
+}
+
+static bool fits_direct(const struct byre_file *file, const struct iovec *iov, int iov_count, uint64_t hoff)
+{
+    return byre_is_aligned(hoff, file->store.limits.align) &&
+           byre_iov_is_aligned(iov, iov_count, file->store.limits.align);
+}
+
+int byre_file_direct_preadv(struct byre_file *file, const struct iovec *iov, int iov_count, uint64_t hoff)
+{
+    struct bounce bounce;
+    uint64_t length;
+    int r;
+
+    if (fits_direct(file, iov, iov_count, hoff))
+        return read_direct(file, iov, iov_count, hoff, false);
+    if (!byre_iov_length(iov, iov_count, &length))
+        return -EINVAL;
+    r = bounce_init(&bounce, file, iov, iov_count, hoff, length);
+    if (r < 0)
+        return r;
+    r = read_bounced(&bounce);
+    free(bounce.buf);
+    return r;
+}
+
+int byre_file_direct_pwritev(struct byre_file *file, const struct iovec *iov, int iov_count, uint64_t hoff)
+{
+    struct byre_range_hold turn;
+    uint64_t length;
+    int r;
+
+    if (!byre_iov_length(iov, iov_count, &length))
+        return -EINVAL;
+    byre_file_turn_begin(file, &turn, hoff, length);
+    if (fits_direct(file, iov, iov_count, hoff))
+        r = byre_file_write_fd(file->store.fd, iov, iov_count, hoff, file->store.limits.align);
+    else
+        r = write_unaligned(file, iov, iov_count, hoff, length);
+    byre_file_turn_end(file, &turn);
+    return r;
+}

@@ -1,0 +1,116 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# check -r repairs what qemu-img repairs, except for what needs new refcount blocks, and keeps the contents.
+. "$(dirname "$0")/../lib.sh"
+. "$TEST_TOP/tests/cli/side_by_side.sh"
+. "$TEST_TOP/tests/check/damage.bash"
+
+# contents IMAGE FILE: what the guest reads; fails if qemu-img cannot read it to its end.
+contents() {
+    qemu-img convert -f qcow2 -O raw "$1" "$2" 2>convert.err
+}
+
+counts() {
+    [ -z "$OUT" ] || normal_json <<<"$OUT" | grep -E '"(corruptions|leaks|check-errors)' || true
+}
+
+# repair KIND WHAT: by qemu-img and byre; $CODE is that of byre, $theirs that of qemu-img.
+repair() {
+    cp sound.qcow2 theirs.qcow2
+    damage "$1" theirs.qcow2
+    cp theirs.qcow2 ours.qcow2
+    rm -f before.raw
+    contents ours.qcow2 before.raw || rm before.raw
+    run qemu-img check --output=json -r "$2" theirs.qcow2
+    theirs=$CODE their_counts=$(counts)
+    run "$BYRE" check --output=json -r "$2" ours.qcow2
+    our_counts=$(counts)
+    if [ -e before.raw ]; then
+        contents ours.qcow2 after.raw
+        assert_same_file before.raw after.raw
+    fi
+}
+
+# What both mend completely.
+mends() {
+    local what=$1 kind
+    shift
+    for kind in "$@"; do
+        repair "$kind" "$what"
+        assert_equal 0 "$theirs" "exit code of qemu-img check -r $what for $kind"
+        assert_equal 0 "$CODE" "exit code of byre check -r $what for $kind"
+        assert_equal "$their_counts" "$our_counts" "report on -r $what for $kind"
+        assert_clean ours.qcow2
+        run_ok "$BYRE" check -q ours.qcow2
+        [ "$(get_be32 ours.qcow2 4)" = 2 ] || assert_equal 0 "$(get_be64 ours.qcow2 72)" "incompatible bits"
+    done
+}
+
+# Damage that stays, and is reported again.
+leaves() {
+    local what=$1 kind
+    shift
+    for kind in "$@"; do
+        repair "$kind" "$what"
+        assert_equal 2 "$theirs" "exit code of qemu-img check -r $what for $kind"
+        assert_equal 2 "$CODE" "exit code of byre check -r $what for $kind"
+        assert_equal "$their_counts" "$our_counts" "report on -r $what for $kind"
+        run "$BYRE" check -q ours.qcow2
+        assert_equal 2 "$CODE" "exit code of a second check for $kind"
+    done
+}
+
+for options in compat=1.1,cluster_size=4k compat=0.10,cluster_size=4k cluster_size=1k,refcount_bits=64 \
+    cluster_size=64k,refcount_bits=2; do
+    [ -z "$TEST_QUICK" ] || [ "$options" = compat=1.1,cluster_size=4k ] || continue
+    qemu-img create -q -f qcow2 -o "$options" sound.qcow2 640k
+    locate sound.qcow2
+    qemu-io -f qcow2 -c "write -P 1 0 $((8 * CLUSTER))" sound.qcow2 >io.out
+    version=$(get_be32 sound.qcow2 4)
+    for what in leaks all; do
+        mends "$what" nothing leak leaks high-refcount high-metadata-refcount flag-missing l1-flag-missing \
+            flag-and-leak shared-counted beyond-size
+        [ "$version" = 2 ] || mends "$what" dirty marked-corrupt
+        leaves "$what" reserved-bit reserved-low-bit l1-reserved-bit compressed-copied compressed-past-end
+    done
+    mends all low-refcount low-l2-refcount low-header-refcount shared compressed-shares
+    [ "$version" = 2 ] || mends all unaligned-zero
+    leaves leaks shared unaligned
+    leaves all past-end unaligned
+
+    # Refcounts that are too low: qemu-img -r leaks gives up, byre mends the leaks and says what is left.
+    for kind in low-refcount low-l2-refcount low-header-refcount; do
+        repair "$kind" leaks
+        assert_equal 1 "$theirs" "exit code of qemu-img check -r leaks for $kind"
+        assert_equal 2 "$CODE" "exit code of byre check -r leaks for $kind"
+    done
+    # What needs a new refcount structure is reported and left as it is.
+    for kind in block-missing block-past-end block-twice; do
+        repair "$kind" all
+        assert_equal 2 "$CODE" "exit code of byre check -r all for $kind"
+        damage "$kind" sound.qcow2
+        assert_same_file sound.qcow2 ours.qcow2
+        put_be64 sound.qcow2 "$REFTABLE" "$REFBLOCK"
+        put_be64 sound.qcow2 "$REFTABLE + 8" 0
+        assert_clean sound.qcow2
+    done
+    # A guest cluster that is also a table: the refcount can be mended, the overlap cannot.
+    cp sound.qcow2 ours.qcow2
+    damage overlaps-l1 ours.qcow2
+    run "$BYRE" check -r all ours.qcow2
+    assert_equal 2 "$CODE" "exit code of byre check -r all for overlaps-l1"
+    assert_match 'holds a table and is used for something else' "$ERR"
+done
+
+# A killed writer with lazy refcounts leaves them low and the image dirty.
+qemu-img create -q -f qcow2 -o cluster_size=4k,lazy_refcounts=on lazy.qcow2 1M
+qemu-io -f qcow2 -c 'write -P 1 0 256k' -c flush -c 'sigraise 9' lazy.qcow2 >io.out 2>&1 || true
+assert_equal 1 "$(get_be64 lazy.qcow2 72)" "the dirty bit"
+same check lazy.qcow2
+assert_equal 2 "$CODE" "exit code of check"
+cp lazy.qcow2 mended.qcow2
+run "$BYRE" check -r all mended.qcow2
+assert_equal 0 "$CODE" "exit code of check -r all"
+assert_equal 0 "$(get_be64 mended.qcow2 72)" "the dirty bit"
+assert_clean mended.qcow2
+assert_same_disk lazy.qcow2 mended.qcow2

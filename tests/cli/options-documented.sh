@@ -1,0 +1,42 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Every option has an entry in the manual page of its command, and a test that uses it.
+. "$(dirname "$0")/../lib.sh"
+
+# documented VERB OPTION [NAME]: an .It line of the page has the option; NAME is a name for -o.
+documented() {
+    local page=$TEST_TOP/man/byre-$1.1 pattern
+    if [ $# = 3 ]; then
+        if [ "$1" = convert ]; then
+            pattern="^\\.Cm $3( ,|\$)"
+        else
+            pattern="^\\.It Cm $3( |\$)"
+        fi
+    else
+        # "-f" is written "Fl f", "--format" is "Fl -format"
+        pattern="^\\.It (.* )?Fl ${2#-}( |\$)"
+    fi
+    grep -qE -- "$pattern" "$page"
+}
+
+# tested VERB OPTION [NAME]: some test has this option on a line that runs the verb: by its name, as one of a list
+# of verbs, or through a helper of the verb's own tests.
+tested() {
+    local word="${*: -1}" all=("$TEST_TOP"/tests/*/*.sh) own=("$TEST_TOP/tests/cli/$1"-*.sh)
+    {
+        whole_lines "${all[@]}" | grep -E -- "(^|[ \"])($1|\\\$verb\"?) " || true
+        whole_lines "${own[@]}" | grep -E '^ *(for options?|refused|converted) ' || true
+    } >lines
+    grep -qE -- "[ ,\"'\$]$word([ =,\"')]|\$)" lines
+}
+
+# A line that ends with a backslash goes on in the next one.
+whole_lines() {
+    cat "$@" | sed ':a; /\\$/ { N; s/\\\n//; ba }'
+}
+
+"$BYRE" __options >options
+while read -r -a words; do
+    documented "${words[@]}" || fail "no manual entry: ${words[*]}"
+    tested "${words[@]}" || fail "no test: ${words[*]}"
+done <options

@@ -1,0 +1,7 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# qcow2 images that byre writes, judged by qemu-img: cluster sizes from 256K to 512K.
+. "$(dirname "$0")/../lib.sh"
+# shellcheck source=tests/oracle/matrix.sh
+. "$TEST_TOP/tests/oracle/matrix.sh"
+byre_writes_matrix 262144 524288

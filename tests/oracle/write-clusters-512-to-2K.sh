@@ -1,0 +1,7 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# qcow2 images that byre writes, judged by qemu-img: cluster sizes from 512 to 2K.
+. "$(dirname "$0")/../lib.sh"
+# shellcheck source=tests/oracle/matrix.sh
+. "$TEST_TOP/tests/oracle/matrix.sh"
+byre_writes_matrix 512 1024 2048
