@@ -73,3 +73,14 @@ void byre_range_lock_release(struct byre_range_lock *lock, struct byre_range_hol
         pthread_cond_broadcast(&lock->released);
     pthread_mutex_unlock(&lock->mutex);
 }
+
+void byre_range_lock_shrink(struct byre_range_lock *lock, struct byre_range_hold *hold, uint64_t end)
+{
+    pthread_mutex_lock(&lock->mutex);
+    if (end < hold->end) {
+        hold->end = end;
+        if (hold->next)
+            pthread_cond_broadcast(&lock->released);
+    }
+    pthread_mutex_unlock(&lock->mutex);
+}

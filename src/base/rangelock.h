@@ -32,7 +32,7 @@ void byre_range_lock_acquire(struct byre_range_lock *lock, struct byre_range_hol
                              uint64_t end);
 void byre_range_lock_release(struct byre_range_lock *lock, struct byre_range_hold *hold);
 
-/* Gives up the part of a hold from `end` on. */
+/* Gives up the part of an owned hold from `end` on. */
 void byre_range_lock_shrink(struct byre_range_lock *lock, struct byre_range_hold *hold, uint64_t end);
 
 #endif

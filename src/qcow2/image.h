@@ -29,12 +29,13 @@
 struct byre_free_run {
     uint64_t cluster, count;
     uint64_t epoch; /* of the removal */
+    bool discard;   /* the space may be given back */
 };
 
 typedef VEC(struct byre_free_run) byre_free_vec;
 typedef VEC(uint64_t) byre_offset_vec;
 
-struct byre_codec_slot; /* an idle decompressor */
+struct byre_codec;
 
 struct byre_qcow2 {
     /* Fixed while the image is open. */
@@ -60,16 +61,16 @@ struct byre_qcow2 {
     int poisoned;             /* 0, or the error that made the image read-only */
 
     /* allocation */
-    uint64_t next_free;       /* no cluster below this index is known to be free */
+    uint64_t next_free;       /* no cluster below this index is free */
+    uint64_t next_append;     /* append_only: where to look instead */
     uint64_t used_end;        /* bytes of the store from here on were never written by us nor before */
     uint64_t pack_hoff;       /* where the next compressed cluster may continue; 0: in a new cluster */
     bool append_only;
     byre_free_vec frees_pending, frees_committing, frees_durable;
-    uint64_t free_clusters_pending;
+    uint64_t clusters_pending; /* in frees_pending */
 
     /* what the next commit has to know beyond dirty slices and table pages */
     byre_offset_vec unlinked_l2; /* L2 tables whose L1 entry is not yet durable */
-    bool blocks_added;           /* the refcount table has entries that are not durable */
     bool reftable_moved;         /* the header still points to another refcount table */
     bool dirty_bit_durable;      /* the header on the medium says dirty */
     bool sealed;                 /* the header has its magic */
@@ -100,7 +101,7 @@ static inline uint64_t byre_cluster_ceil(const struct byre_qcow2 *image, uint64_
 
 /* L2 slices: see l2.c.  All with the mutex held. */
 
-/* Where the L2 table for guest offset `goff` is: 0 if there is none.  `ret_copied` may be NULL. */
+/* The first host byte of the L2 table for `goff`: 0 if there is none.  `ret_copied` may be NULL. */
 int byre_l2_table_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t *ret_hoff, bool *ret_copied,
                          struct byre_error *err);
 /* The slice with the entry for `goff`, and the entry's index in it; NULL slice if there is no table.  A slice
@@ -115,21 +116,48 @@ static inline unsigned byre_l2_slice_entries(const struct byre_qcow2 *image)
 {
     return image->slice_size / 8;
 }
+/* The end of the guest range that the slice with `goff` maps. */
+static inline uint64_t byre_l2_slice_end(const struct byre_qcow2 *image, uint64_t goff)
+{
+    uint64_t span = (uint64_t)byre_l2_slice_entries(image) << image->cluster_bits;
+
+    return (goff / span + 1) * span;
+}
 /* Checks an entry against the format: -EIO names what is wrong. */
 int byre_l2_entry_check(const struct byre_qcow2 *image, uint64_t entry, uint64_t goff, struct byre_error *err);
 
+/* Mapping: see map.c. */
+
+/* Describes the cluster at `goff` whose entry is `entry`, which was checked. */
+struct byre_extent byre_l2_extent(const struct byre_qcow2 *image, uint64_t entry, uint64_t goff);
+/* Tells the disk above that the `count` clusters from `goff` on now have the entry `entry`, each of them a cluster
+ * further on in the store if it has a place there. */
+void byre_remapped_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t count, uint64_t entry);
+
 /* Refcounts: see refcount.c.  All with the mutex held. */
 
+/* A cluster without a refcount block has the count 0. */
 int byre_refcount_read_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t *ret_count,
                               struct byre_error *err);
-/* Adds 1 (or -1) to each of `count` clusters; undone on failure. */
+/* Adds 1 (or -1) to each of `count` clusters; undone on failure.  Their refcount blocks exist, or -EIO. */
 int byre_refcount_change_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t count, int delta,
                                 struct byre_error *err);
-/* Makes sure that the refcount block of `cluster` exists. */
-int byre_refblock_ensure_locked(struct byre_qcow2 *image, uint64_t cluster, struct byre_error *err);
-/* Whether the refcount block of `cluster` exists. */
-int byre_refblock_exists_locked(struct byre_qcow2 *image, uint64_t cluster, bool *ret_exists,
-                                struct byre_error *err);
+/* The slice with the count of `cluster`, and its index there; NULL if there is no refcount block. */
+int byre_refcount_slice_locked(struct byre_qcow2 *image, uint64_t cluster, struct byre_slice **ret_slice,
+                               size_t *ret_index, struct byre_error *err);
+/* How many counts a slice has. */
+static inline size_t byre_refcount_slice_entries(const struct byre_qcow2 *image)
+{
+    return (size_t)image->slice_size * 8 >> image->header.refcount_order;
+}
+
+/* The refcount table: see reftable.c.  With the mutex held. */
+
+/*
+ * Makes a refcount block for the range of `cluster`, which has none, out of `cluster` itself; or grows the
+ * table if it does not reach as far, and makes no block then.  Either way the caller has to look again.
+ */
+int byre_refblock_add_locked(struct byre_qcow2 *image, uint64_t cluster, struct byre_error *err);
 
 /* Allocation: see alloc.c.  All with the mutex held. */
 
@@ -137,39 +165,60 @@ int byre_refblock_exists_locked(struct byre_qcow2 *image, uint64_t cluster, bool
 int byre_alloc_run_locked(struct byre_qcow2 *image, uint64_t want, uint64_t *ret_hoff, uint64_t *ret_got,
                           bool *ret_fresh, struct byre_error *err);
 /* Reserves exactly `count` consecutive clusters. */
-int byre_alloc_exact_locked(struct byre_qcow2 *image, uint64_t count, uint64_t *ret_hoff, struct byre_error *err);
+int byre_alloc_exact_locked(struct byre_qcow2 *image, uint64_t count, uint64_t *ret_hoff,
+                            struct byre_error *err);
 /* Gives back clusters that nothing ever pointed to. */
 void byre_alloc_undo_locked(struct byre_qcow2 *image, uint64_t hoff, uint64_t count);
-/* Places `length` bytes of compressed data, packed behind the last ones where possible. */
-int byre_alloc_bytes_locked(struct byre_qcow2 *image, uint32_t length, uint64_t *ret_hoff,
+/* Notes that the clusters have no reference left. */
+void byre_alloc_freed_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t count);
+/* -EIO if the refcounts call clusters free that the header says are in use. */
+int byre_alloc_check_locked(const struct byre_qcow2 *image, uint64_t cluster, uint64_t count,
                             struct byre_error *err);
-/* Takes back what byre_alloc_bytes_locked placed. */
-void byre_alloc_bytes_undo_locked(struct byre_qcow2 *image, uint64_t hoff, uint32_t length);
-/* Makes room so that `extra` calls of byre_free_later_locked cannot fail. */
-int byre_free_room_locked(struct byre_qcow2 *image, size_t extra, struct byre_error *err);
-/* What `entry` pointed to loses its reference once its removal is durable. */
-void byre_free_entry_later_locked(struct byre_qcow2 *image, uint64_t entry);
-void byre_free_later_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t count);
-/* Lowers the refcounts of what no request can reach any more. */
-void byre_free_reap_locked(struct byre_qcow2 *image);
 /* Fills a new metadata cluster with zeros on the medium, so that it has its space. */
 int byre_alloc_zero_fill(struct byre_qcow2 *image, uint64_t hoff, uint64_t length, struct byre_error *err);
 
+/* Deferred frees: see free.c.  All with the mutex held. */
+
+/* Makes room so that `extra` calls of byre_free_later_locked or byre_free_entry_later_locked cannot fail. */
+int byre_free_room_locked(struct byre_qcow2 *image, size_t extra, struct byre_error *err);
+/* The clusters lose a reference once the removal of the pointer, which has happened, is durable.  `discard`:
+ * their space may then be given back. */
+void byre_free_later_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t count, bool discard);
+/* The same for what an L2 entry pointed to. */
+void byre_free_entry_later_locked(struct byre_qcow2 *image, uint64_t entry, bool discard);
+/* Lowers the refcounts of what no request can reach any more. */
+void byre_free_reap_locked(struct byre_qcow2 *image);
+
 /* Commit: see commit.c. */
 
-/* -EROFS with the reason unless the image may be changed. */
+/* -EROFS with the reason unless the image may be changed.  Makes the dirty bit durable where one is needed. */
 int byre_check_writable_locked(struct byre_qcow2 *image, struct byre_error *err);
 /* Starts a commit if the dirty metadata or the deferred frees are over their budgets. */
 int byre_commit_if_due(struct byre_qcow2 *image, struct byre_error *err);
+/* A commit that covers everything up to now. */
+int byre_commit(struct byre_qcow2 *image, struct byre_error *err);
 /* Makes the image read-only for good because of `code`. */
 void byre_poison_locked(struct byre_qcow2 *image, int code);
-/* Rewrites sector 0 with the header's present switchable fields. */
-int byre_header_sector_write(struct byre_qcow2 *image, const struct byre_qcow2_header *header, bool magic,
-                             struct byre_error *err);
 
-/* Old contents: what guests read at [goff, goff+length) now, for copy-on-write.  The range is locked. */
-int byre_read_old(struct byre_qcow2 *image, uint64_t goff, void *buf, size_t length, bool *ret_all_zero,
-                  struct byre_error *err);
+/* The header in the file: see header_write.c. */
+
+/* Writes the fields of `header` that change while an image is open into sector 0: no barrier. */
+int byre_header_switch(struct byre_store *store, const struct byre_qcow2_header *header, bool magic,
+                       struct byre_error *err);
+
+/* Contents: see contents.c. */
+
+/* What guests read at [goff, goff+length) now, for copy-on-write.  The range is locked. */
+int byre_read_old(struct byre_qcow2 *image, uint64_t goff, void *buf, size_t length, struct byre_error *err);
+
+/* The image struct: see open.c. */
+
+/* An image around `store` that takes over `header`; tables `blank` are not read. */
+int byre_image_new(struct byre_store *store, struct byre_qcow2_header *header, bool blank, uint64_t cache_bytes,
+                   struct byre_qcow2 **ret_image, struct byre_error *err);
+void byre_image_free(struct byre_qcow2 *image);
+/* Commits all changes and all frees; the file then holds all that it should.  No request is under way. */
+int byre_image_settle(struct byre_qcow2 *image, struct byre_error *err);
 
 /* Preallocates the whole disk: see prealloc.c. */
 int byre_qcow2_preallocate(struct byre_qcow2 *image, enum byre_preallocation mode, struct byre_error *err);

@@ -31,8 +31,6 @@ struct byre_qcow2_below {
 
 struct byre_qcow2_open_options {
     bool writable;
-    bool for_check;           /* accept dirty and corrupt images as they are, and what else check reports */
-    bool unsupported_ok;      /* info: parse only; accept images that this build cannot map */
     uint64_t cache_bytes;     /* budget for metadata slices; 0: the default, 16 MiB */
 };
 
@@ -85,7 +83,8 @@ int byre_qcow2_seal(struct byre_qcow2 *image, struct byre_error *err);
 /*
  * Mapping.  Appends the extents of [goff, goff+length) (within the virtual size, or rounded up to clusters)
  * to `out` in order, without gaps; `layer` is 0; HOLE means: look below.  Neighbours are merged where host
- * offsets are consecutive.  At most one L2 slice is read for each 512 entries.  Thread-safe.
+ * offsets are consecutive.  A compressed extent keeps the `hoff` and `stored` of its whole cluster where the range
+ * begins or ends within it.  At most one L2 slice is read for each 512 entries.  Thread-safe.
  */
 int byre_qcow2_map(struct byre_qcow2 *image, uint64_t goff, uint64_t length, byre_extent_vec *out,
                    struct byre_error *err);

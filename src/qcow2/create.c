@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Laying out a new image.
+ *
+ * The header comes first in the file and last in time: until byre_qcow2_seal its magic is missing, so that whatever
+ * is left behind by a crash or a failure is no image.  The rest is laid out by the engine's own allocator.
+ *
+ *     cluster 0   header, extensions, backing file name
+ *     cluster 1   refcount table
+ *     cluster 2   first refcount block
+ *     from 3 on   L1 table (and refcount blocks, where the first one does not count all of it)
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arith.h"
+#include "base/cleanup.h"
+#include "qcow2/compress.h"
+#include "qcow2/image.h"
+
+#define SECTOR 512
+#define FEATURE_NAMES_CLUSTER_BITS 13 /* from this size on there is room for the table of feature names */
+#define FIRST_CLUSTERS 3
+#define HEADER_LENGTH 112 /* up to and with the compression type, and its padding */
+
+static int check_options(const struct byre_qcow2_create_options *options, struct byre_error *err)
+{
+    if (options->version < 2 || options->version > 3)
+        return byre_error_set(err, -EINVAL, "version %u: must be 2 or 3", options->version);
+    if (options->cluster_bits < BYRE_QCOW2_CLUSTER_BITS_MIN || options->cluster_bits > BYRE_QCOW2_CLUSTER_BITS_MAX)
+        return byre_error_set(err, -EINVAL, "Cluster size must be a power of two between %d and %dk",
+                              1 << BYRE_QCOW2_CLUSTER_BITS_MIN, 1 << (BYRE_QCOW2_CLUSTER_BITS_MAX - 10));
+    if (options->refcount_order > 6)
+        return byre_error_set(err, -EINVAL,
+                              "Refcount width must be a power of two and may not exceed 64 bits");
+    if (options->version < 3 && options->refcount_order != 4)
+        return byre_error_set(err, -EINVAL, "Different refcount widths than 16 bits require compatibility level 1.1 or"
+                              " above (use version=v3 or greater)");
+    if (options->version < 3 && options->lazy_refcounts)
+        return byre_error_set(err, -EINVAL, "Lazy refcounts only supported with compatibility level 1.1 and above (use"
+                              " version=v3 or greater)");
+    if (options->version < 3 && options->compression != BYRE_COMPRESSION_ZLIB)
+        return byre_error_set(err, -EINVAL, "Non-zlib compression type is only supported with compatibility level 1.1"
+                              " and above (use version=v3 or greater)");
+    if (!byre_codec_has(options->compression))
+        return byre_error_set(err, -ENOTSUP, "this build does not have compression type %u", options->compression);
+    return 0;
+}
+
+static int set_names(struct byre_qcow2_header *header, const struct byre_qcow2_create_options *options)
+{
+    if (options->backing_name) {
+        header->backing_name = strdup(options->backing_name);
+        if (!header->backing_name)
+            return -ENOMEM;
+    }
+    if (options->backing_name && options->backing_format) {
+        header->backing_format = strdup(options->backing_format);
+        if (!header->backing_format)
+            return -ENOMEM;
+        return byre_qcow2_header_add_extension(header, BYRE_QCOW2_EXT_BACKING_FORMAT, options->backing_format,
+                                               (uint32_t)strlen(options->backing_format));
+    }
+    return 0;
+}
+
+/* The header as it shall be, the place of the L1 table apart. */
+static int make_header(const struct byre_qcow2_create_options *options, struct byre_qcow2_header *header,
+                       struct byre_error *err)
+{
+    uint64_t entries;
+    int rc;
+
+    *header = (struct byre_qcow2_header){
+        .version = options->version,
+        .cluster_bits = options->cluster_bits,
+        .size = byre_round_up(options->size, SECTOR),
+        .reftable_hoff = 1ULL << options->cluster_bits,
+        .reftable_clusters = 1,
+        .refcount_order = options->refcount_order,
+        .compression = (uint8_t)options->compression,
+        .header_length = options->version < 3 ? BYRE_QCOW2_V2_HEADER_LENGTH : HEADER_LENGTH,
+    };
+    if (options->lazy_refcounts)
+        header->compatible |= BYRE_QCOW2_COMPAT_LAZY_REFCOUNTS;
+    if (options->compression != BYRE_COMPRESSION_ZLIB)
+        header->incompatible |= BYRE_QCOW2_INCOMPAT_COMPRESSION;
+    entries = byre_qcow2_header_l1_needed(header, header->size);
+    if (options->size > INT64_MAX - SECTOR || entries > BYRE_QCOW2_L1_BYTES_MAX / 8)
+        return byre_error_set(err, -EFBIG, "Image size of %llu bytes is too large for clusters of %u bytes",
+                              (unsigned long long)options->size, 1u << options->cluster_bits);
+    header->l1_size = (uint32_t)entries;
+    rc = set_names(header, options);
+    if (rc == 0 && options->version >= 3 && options->cluster_bits >= FEATURE_NAMES_CLUSTER_BITS)
+        rc = byre_qcow2_header_add_feature_names(header);
+    return rc < 0 ? byre_error_set(err, rc, "Could not allocate the header") : 0;
+}
+
+/* Takes clusters 0 to 2, which nothing can count before they are there. */
+static int take_first_clusters(struct byre_qcow2 *image, struct byre_error *err)
+{
+    uint64_t refblock = 2ULL << image->cluster_bits;
+    int rc = byre_alloc_zero_fill(image, 0, (uint64_t)FIRST_CLUSTERS << image->cluster_bits, err);
+
+    if (rc == 0)
+        rc = byre_table_set(&image->reftable, image->store, 0, refblock, err);
+    if (rc == 0)
+        rc = byre_refcount_change_locked(image, 0, FIRST_CLUSTERS, 1, err);
+    if (rc < 0)
+        return rc;
+    image->next_free = FIRST_CLUSTERS;
+    image->used_end = MAX(image->used_end, (uint64_t)FIRST_CLUSTERS << image->cluster_bits);
+    return 0;
+}
+
+static int take_l1(struct byre_qcow2 *image, struct byre_error *err)
+{
+    uint64_t bytes = byre_cluster_ceil(image, image->header.l1_size * 8ULL), hoff;
+    int rc;
+
+    if (!bytes)
+        return 0; /* a disk of size 0 has no L1 table */
+    rc = byre_alloc_exact_locked(image, byre_cluster_of(image, bytes), &hoff, err);
+    if (rc == 0)
+        rc = byre_alloc_zero_fill(image, hoff, bytes, err);
+    if (rc < 0)
+        return rc;
+    image->header.l1_hoff = image->l1.hoff = hoff;
+    return 0;
+}
+
+static int write_header(struct byre_qcow2 *image, struct byre_error *err)
+{
+    CLEANUP(free_ptr) uint8_t *cluster = malloc(image->cluster_size);
+    int rc;
+
+    if (!cluster)
+        return byre_error_set(err, -ENOMEM, "Could not allocate the header");
+    rc = byre_qcow2_header_serialize(&image->header, false, cluster, image->cluster_size, err);
+    if (rc == 0)
+        rc = byre_store_pwrite(image->store, cluster, image->cluster_size, 0, err);
+    /* A device may hold an older image, which is none from here on. */
+    if (rc == 0 && !image->store->growable)
+        rc = byre_store_flush(image->store, err);
+    return rc;
+}
+
+static int lay_out(struct byre_qcow2 *image, struct byre_error *err)
+{
+    int rc;
+
+    pthread_mutex_lock(&image->mutex);
+    rc = take_first_clusters(image, err);
+    if (rc == 0)
+        rc = take_l1(image, err);
+    if (rc == 0)
+        rc = write_header(image, err);
+    pthread_mutex_unlock(&image->mutex);
+    return rc;
+}
+
+int byre_qcow2_create(struct byre_store *store, const struct byre_qcow2_create_options *options,
+                      struct byre_qcow2 **ret_image, struct byre_error *err)
+{
+    struct byre_qcow2_header header = { 0 };
+    struct byre_qcow2 *image = NULL;
+    int rc = check_options(options, err);
+
+    if (rc == 0)
+        rc = make_header(options, &header, err);
+    if (rc == 0)
+        rc = byre_image_new(store, &header, true, 0, &image, err);
+    byre_qcow2_header_done(&header);
+    if (rc < 0)
+        return rc;
+    image->writable = true;
+    image->lazy = options->lazy_refcounts;
+    rc = lay_out(image, err);
+    if (rc == 0)
+        rc = byre_qcow2_preallocate(image, options->preallocation, err);
+    if (rc < 0) {
+        byre_image_free(image);
+        return rc;
+    }
+    *ret_image = image;
+    return 0;
+}
+
+int byre_qcow2_seal(struct byre_qcow2 *image, struct byre_error *err)
+{
+    int rc;
+
+    if (image->sealed)
+        return 0;
+    rc = byre_image_settle(image, err);
+    if (rc == 0)
+        rc = byre_store_flush(image->store, err);
+    if (rc == 0)
+        rc = byre_header_switch(image->store, &image->header, true, err);
+    if (rc == 0)
+        rc = byre_store_flush(image->store, err);
+    image->sealed = rc == 0;
+    return rc;
+}

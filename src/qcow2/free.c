@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Deferred frees: from the removal of a pointer to the lowering of a refcount.
+ *
+ * Invariants
+ *   F1. A run moves pending -> committing -> durable with the commit that makes the removal of its pointer durable.
+ *   F2. A refcount is lowered only from `frees_durable`, and only when the epochs of all requests that could
+ *       have been mapped before the removal have passed.
+ * Space is given back to the file system after that, and before the cluster can be found free.
+ */
+#include "config.h"
+
+#include <errno.h>
+
+#include "base/arith.h"
+#include "qcow2/image.h"
+
+int byre_free_room_locked(struct byre_qcow2 *image, size_t extra, struct byre_error *err)
+{
+    if (vec_reserve(&image->frees_pending, extra) < 0)
+        return byre_error_set(err, -ENOMEM, "Could not allocate the list of clusters to be freed");
+    return 0;
+}
+
+/* Room for one was made. */
+void byre_free_later_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t count, bool discard)
+{
+    byre_free_vec *frees = &image->frees_pending;
+    struct byre_free_run *last = frees->len ? &frees->ptr[frees->len - 1] : NULL;
+    uint64_t now = byre_epoch_now(&image->epoch);
+
+    image->clusters_pending += count;
+    if (last && last->cluster + last->count == cluster && last->discard == discard) {
+        last->count += count;
+        last->epoch = now;
+        return;
+    }
+    frees->ptr[frees->len++] = (struct byre_free_run){ cluster, count, now, discard };
+}
+
+void byre_free_entry_later_locked(struct byre_qcow2 *image, uint64_t entry, bool discard)
+{
+    uint64_t first, last;
+
+    switch (byre_l2_kind(entry, image->header.version)) {
+    case BYRE_CLUSTER_UNALLOCATED:
+    case BYRE_CLUSTER_ZERO_PLAIN:
+        break;
+    case BYRE_CLUSTER_ZERO_ALLOCATED:
+    case BYRE_CLUSTER_DATA:
+        byre_free_later_locked(image, byre_cluster_of(image, byre_l2_offset(entry)), 1, discard);
+        break;
+    case BYRE_CLUSTER_COMPRESSED:
+        first = byre_l2_compressed_offset(entry, image->cluster_bits);
+        last = first + byre_l2_compressed_stored(entry, image->cluster_bits) - 1;
+        first = byre_cluster_of(image, first);
+        byre_free_later_locked(image, first, byre_cluster_of(image, last) - first + 1, false);
+        break;
+    }
+}
+
+/* How many clusters from `cluster` on, at most `count`, have no reference left. */
+static uint64_t unreferenced(struct byre_qcow2 *image, uint64_t cluster, uint64_t count)
+{
+    uint64_t refcount = 0, i;
+
+    for (i = 0; i < count; i++) {
+        if (byre_refcount_read_locked(image, cluster + i, &refcount, NULL) < 0 || refcount != 0)
+            break;
+    }
+    return i;
+}
+
+/* Of clusters that lost a reference, gives back and notes those that have none left. */
+static void release(struct byre_qcow2 *image, const struct byre_free_run *run)
+{
+    for (uint64_t i = 0, count; i < run->count; i += count + (count == 0)) {
+        uint64_t hoff = (run->cluster + i) << image->cluster_bits;
+
+        count = unreferenced(image, run->cluster + i, run->count - i);
+        if (count && run->discard)
+            (void)byre_store_discard(image->store, hoff, count << image->cluster_bits, NULL);
+        if (count)
+            byre_alloc_freed_locked(image, run->cluster + i, count);
+    }
+}
+
+void byre_free_reap_locked(struct byre_qcow2 *image)
+{
+    byre_free_vec *frees = &image->frees_durable;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < frees->len; i++) {
+        struct byre_free_run run = frees->ptr[i];
+
+        if (!byre_epoch_passed(&image->epoch, run.epoch)) {
+            frees->ptr[kept++] = run;
+            continue;
+        }
+        /* A count that cannot be lowered was wrong before: the cluster is leaked, which check reports. */
+        if (byre_refcount_change_locked(image, run.cluster, run.count, -1, NULL) == 0)
+            release(image, &run);
+    }
+    frees->len = kept;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Switching fields of the header: the whole change is in sector 0, which a crash does not tear.
+ */
+#include "config.h"
+
+#include "base/endian.h"
+#include "qcow2/image.h"
+
+#define SECTOR 512
+
+int byre_header_switch(struct byre_store *store, const struct byre_qcow2_header *header, bool magic,
+                       struct byre_error *err)
+{
+    uint8_t sector[SECTOR];
+    int rc = byre_store_pread(store, sector, sizeof sector, 0, err);
+
+    if (rc < 0)
+        return rc;
+    if (magic)
+        byre_put_be32(sector, BYRE_QCOW2_MAGIC);
+    byre_put_be32(sector + BYRE_QCOW2_AT_L1, header->l1_size);
+    byre_put_be64(sector + BYRE_QCOW2_AT_L1 + 4, header->l1_hoff);
+    byre_put_be64(sector + BYRE_QCOW2_AT_REFTABLE, header->reftable_hoff);
+    byre_put_be32(sector + BYRE_QCOW2_AT_REFTABLE + 8, header->reftable_clusters);
+    if (header->version >= 3) {
+        byre_put_be64(sector + BYRE_QCOW2_AT_INCOMPAT, header->incompatible);
+        byre_put_be64(sector + BYRE_QCOW2_AT_AUTOCLEAR, header->autoclear);
+    }
+    return byre_store_pwrite(store, sector, sizeof sector, 0, err);
+}

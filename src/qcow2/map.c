@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Mapping: guest ranges to extents of this image's own file.
+ */
+#include "config.h"
+
+#include <errno.h>
+
+#include "base/arith.h"
+#include "base/cleanup.h"
+#include "base/endian.h"
+#include "qcow2/image.h"
+
+struct byre_extent byre_l2_extent(const struct byre_qcow2 *image, uint64_t entry, uint64_t goff)
+{
+    struct byre_extent extent = { .goff = goff, .length = image->cluster_size };
+
+    switch (byre_l2_kind(entry, image->header.version)) {
+    case BYRE_CLUSTER_UNALLOCATED:
+        extent.kind = BYRE_EXTENT_HOLE;
+        break;
+    case BYRE_CLUSTER_ZERO_PLAIN:
+        extent.kind = BYRE_EXTENT_ZERO;
+        break;
+    case BYRE_CLUSTER_ZERO_ALLOCATED:
+        extent.kind = BYRE_EXTENT_ZERO;
+        extent.allocated = true;
+        extent.hoff = byre_l2_offset(entry);
+        break;
+    case BYRE_CLUSTER_DATA:
+        extent.kind = BYRE_EXTENT_DATA;
+        extent.exclusive = entry & BYRE_L2_COPIED;
+        extent.hoff = byre_l2_offset(entry);
+        break;
+    case BYRE_CLUSTER_COMPRESSED:
+        extent.kind = BYRE_EXTENT_COMPRESSED;
+        extent.hoff = byre_l2_compressed_offset(entry, image->cluster_bits);
+        extent.stored = byre_l2_compressed_stored(entry, image->cluster_bits);
+        break;
+    }
+    return extent;
+}
+
+void byre_remapped_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t count, uint64_t entry)
+{
+    struct byre_extent now = byre_l2_extent(image, entry, goff);
+
+    now.length = count << image->cluster_bits;
+    if (image->below.remapped)
+        image->below.remapped(image->below.opaque, &now);
+}
+
+/* Is `next` the continuation of `last`, so that one extent describes both? */
+static bool continues(const struct byre_extent *last, const struct byre_extent *next)
+{
+    if (last->kind != next->kind || last->exclusive != next->exclusive || last->allocated != next->allocated)
+        return false;
+    if (next->kind == BYRE_EXTENT_COMPRESSED)
+        return false;
+    return next->kind == BYRE_EXTENT_DATA || next->allocated ? last->hoff + last->length == next->hoff : true;
+}
+
+/* `from` is the length of `out` when this mapping began: what was there before is not touched. */
+static int append(byre_extent_vec *out, size_t from, struct byre_extent next, struct byre_error *err)
+{
+    struct byre_extent *last = out->len > from ? &out->ptr[out->len - 1] : NULL;
+
+    if (last && continues(last, &next)) {
+        last->length += next.length;
+        return 0;
+    }
+    if (vec_push(out, next) < 0)
+        return byre_error_set(err, -ENOMEM, "Could not allocate a list of %zu extents", out->len + 1);
+    return 0;
+}
+
+/* Maps from `goff`, a cluster's start, to `end` or the end of the slice; *ret_end is how far that was. */
+static int map_slice_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t end, size_t from,
+                            byre_extent_vec *out, uint64_t *ret_end, struct byre_error *err)
+{
+    struct byre_slice *slice;
+    unsigned index = 0;
+    int rc = byre_l2_slice_locked(image, goff, &slice, &index, err);
+
+    end = MIN(end, byre_l2_slice_end(image, goff));
+    for (; rc == 0 && goff < end; goff += image->cluster_size, index++) {
+        uint64_t entry = byre_get_be64(slice->bytes + index * 8);
+
+        rc = byre_l2_entry_check(image, entry, goff, err);
+        if (rc == 0)
+            rc = append(out, from, byre_l2_extent(image, entry, goff), err);
+    }
+    *ret_end = end;
+    return rc;
+}
+
+/* How many bytes from `goff` on have no L2 table, up to `end` or somewhat beyond. */
+static int unmapped_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t end, uint64_t *ret_length,
+                           struct byre_error *err)
+{
+    uint64_t span = 1ULL << (image->cluster_bits + image->l2_bits);
+    uint64_t at = goff, hoff;
+
+    while (at < end) {
+        int rc = byre_l2_table_locked(image, at, &hoff, NULL, err);
+
+        if (rc < 0)
+            return rc;
+        if (hoff)
+            break;
+        at = byre_round_down(at, span) + span;
+    }
+    *ret_length = at - goff;
+    return 0;
+}
+
+/* Cuts the last extents so that they end at `end`. */
+static void clip(byre_extent_vec *out, uint64_t end)
+{
+    struct byre_extent *last = &out->ptr[out->len - 1];
+
+    if (last->goff + last->length > end)
+        last->length = end - last->goff;
+}
+
+/* The first extent begins at its cluster: makes it begin at `goff`.  A compressed one keeps its host offset. */
+static void clip_start(struct byre_extent *first, uint64_t goff)
+{
+    uint64_t skip = goff - first->goff;
+
+    first->goff = goff;
+    first->length -= skip;
+    if (first->kind == BYRE_EXTENT_DATA || first->allocated)
+        first->hoff += skip;
+}
+
+int byre_qcow2_map(struct byre_qcow2 *image, uint64_t goff, uint64_t length, byre_extent_vec *out,
+                   struct byre_error *err)
+{
+    uint64_t at = byre_cluster_start(image, goff), end = goff + length, next = 0;
+    size_t from = out->len;
+    int rc = 0;
+
+    if (!byre_range_within(goff, length, byre_cluster_ceil(image, image->header.size)))
+        return byre_error_set(err, -EINVAL, "range past the end of the disk");
+    LOCK_SCOPE(&image->mutex);
+    for (; rc == 0 && at < end; at = next) {
+        uint64_t unmapped = 0;
+
+        rc = unmapped_locked(image, at, end, &unmapped, err);
+        if (rc == 0 && unmapped) {
+            struct byre_extent hole = { .goff = at, .length = unmapped, .kind = BYRE_EXTENT_HOLE };
+
+            next = at + unmapped;
+            rc = append(out, from, hole, err);
+        } else if (rc == 0) {
+            rc = map_slice_locked(image, at, end, from, out, &next, err);
+        }
+    }
+    if (rc < 0) {
+        out->len = from;
+        return rc;
+    }
+    if (out->len > from) {
+        clip(out, end);
+        clip_start(&out->ptr[from], goff);
+    }
+    return 0;
+}
+
+int byre_qcow2_unmapped_run(struct byre_qcow2 *image, uint64_t goff, uint64_t *ret_length,
+                            struct byre_error *err)
+{
+    LOCK_SCOPE(&image->mutex);
+    return unmapped_locked(image, goff, image->header.size, ret_length, err);
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Opening and closing: from a store to the struct of an open image, and back to a tidy file.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/arith.h"
+#include "byre/check.h"
+#include "qcow2/check.h"
+#include "qcow2/compress.h"
+#include "qcow2/header_read.h"
+#include "qcow2/image.h"
+
+#define CACHE_BYTES (16u << 20)
+#define SLICE_BYTES_MAX 4096u
+#define HOFF_LIMIT (1ULL << 56) /* entries hold no more */
+
+static int init_limits(struct byre_qcow2 *image, struct byre_error *err)
+{
+    uint64_t size;
+    int rc = byre_store_size(image->store, &size, err);
+
+    if (rc < 0)
+        return rc;
+    image->used_end = byre_cluster_ceil(image, size);
+    image->store_limit = image->store->growable ? HOFF_LIMIT : byre_cluster_start(image, size);
+    return 0;
+}
+
+static int init_tables(struct byre_qcow2 *image, bool blank, struct byre_error *err)
+{
+    const struct byre_qcow2_header *header = &image->header;
+    uint64_t entries = ((uint64_t)header->reftable_clusters << image->cluster_bits) / 8;
+    int rc = byre_table_init(&image->l1, "L1 table", header->l1_hoff, header->l1_size, blank, err);
+
+    return rc < 0 ? rc : byre_table_init(&image->reftable, "refcount table", header->reftable_hoff,
+                                         (uint32_t)entries, blank, err);
+}
+
+int byre_image_new(struct byre_store *store, struct byre_qcow2_header *header, bool blank, uint64_t cache_bytes,
+                   struct byre_qcow2 **ret_image, struct byre_error *err)
+{
+    struct byre_qcow2 *image = calloc(1, sizeof *image);
+    int rc;
+
+    if (!image)
+        return byre_error_set(err, -ENOMEM, "Could not allocate the image '%s'", store->name);
+    image->store = store;
+    image->header = *header;
+    *header = (struct byre_qcow2_header){ 0 };
+    image->cluster_bits = image->header.cluster_bits;
+    image->cluster_size = 1u << image->cluster_bits;
+    image->l2_bits = image->cluster_bits - 3;
+    image->refblock_bits = image->cluster_bits + 3 - image->header.refcount_order;
+    image->slice_size = MIN(image->cluster_size, SLICE_BYTES_MAX);
+    byre_epoch_init(&image->epoch);
+    byre_range_lock_init(&image->ranges);
+    pthread_mutex_init(&image->mutex, NULL);
+    pthread_mutex_init(&image->codec_mutex, NULL);
+    pthread_cond_init(&image->commit_done, NULL);
+    rc = init_limits(image, err);
+    if (rc == 0)
+        rc = byre_slices_init(&image->slices, image->slice_size, cache_bytes ? cache_bytes : CACHE_BYTES, err);
+    if (rc == 0)
+        rc = init_tables(image, blank, err);
+    if (rc < 0) {
+        byre_image_free(image);
+        return rc;
+    }
+    *ret_image = image;
+    return 0;
+}
+
+void byre_image_free(struct byre_qcow2 *image)
+{
+    for (size_t i = 0; i < image->idle_codecs.len; i++)
+        byre_codec_free(image->idle_codecs.ptr[i]);
+    vec_done(&image->idle_codecs);
+    vec_done(&image->frees_pending);
+    vec_done(&image->frees_committing);
+    vec_done(&image->frees_durable);
+    vec_done(&image->unlinked_l2);
+    byre_slices_done(&image->slices);
+    byre_table_done(&image->l1);
+    byre_table_done(&image->reftable);
+    byre_range_lock_done(&image->ranges);
+    pthread_mutex_destroy(&image->mutex);
+    pthread_mutex_destroy(&image->codec_mutex);
+    pthread_cond_destroy(&image->commit_done);
+    byre_qcow2_header_done(&image->header);
+    free(image);
+}
+
+static int refuse(const struct byre_store *store, const char *what, struct byre_error *err)
+{
+    return byre_error_set(err, -ENOTSUP, "Could not open '%s': %s", store->name, what);
+}
+
+/* Features that the map cannot be read without. */
+static int check_readable(const struct byre_store *store, const struct byre_qcow2_header *header,
+                          struct byre_error *err)
+{
+    if (header->crypt_method == 1)
+        return refuse(store, "AES-CBC encryption (crypt_method 1) is not supported", err);
+    if (header->crypt_method)
+        return refuse(store, "LUKS encryption (crypt_method 2) is not supported", err);
+    if (header->incompatible & BYRE_QCOW2_INCOMPAT_DATA_FILE)
+        return refuse(store, "external data files (incompatible feature bit 2) are not supported", err);
+    if (header->incompatible & BYRE_QCOW2_INCOMPAT_EXTENDED_L2)
+        return refuse(store, "extended L2 entries (incompatible feature bit 4) are not supported", err);
+    return 0;
+}
+
+static int check_writable(const struct byre_store *store, const struct byre_qcow2_header *header,
+                          struct byre_error *err)
+{
+    if (header->incompatible & BYRE_QCOW2_INCOMPAT_CORRUPT)
+        return byre_error_set(err, -EACCES, "Could not open '%s': Image is corrupt; cannot be opened read/write",
+                              store->name);
+    if (header->snapshot_count)
+        return refuse(store, "writing to an image with snapshots is not supported", err);
+    if ((header->autoclear & BYRE_QCOW2_AUTOCLEAR_BITMAPS) &&
+        byre_qcow2_header_find_extension(header, BYRE_QCOW2_EXT_BITMAPS))
+        return refuse(store, "writing to an image with bitmaps is not supported", err);
+    return 0;
+}
+
+/* An image that was not closed: its refcounts are mended, as far as that is possible, before they are relied on. */
+static int mend(struct byre_store *store, struct byre_qcow2_header *header, struct byre_error *err)
+{
+    struct byre_check_result result;
+    int rc = byre_qcow2_check(store, header, BYRE_REPAIR_LEAKS | BYRE_REPAIR_ERRORS, NULL, &result, err);
+
+    if (rc < 0) {
+        byre_error_prepend(err, "Could not repair dirty image '%s': ", store->name);
+        return rc;
+    }
+    byre_qcow2_header_done(header);
+    *header = (struct byre_qcow2_header){ 0 };
+    rc = byre_qcow2_header_read(store, header, err);
+    if (rc == 0 && (header->incompatible & BYRE_QCOW2_INCOMPAT_DIRTY))
+        return byre_error_set(err, -EIO, "Could not repair dirty image '%s': %llu corruptions and %llu check errors are"
+                              " left", store->name, (unsigned long long)result.corruptions,
+                              (unsigned long long)result.check_errors);
+    return rc;
+}
+
+/* Bits that we do not know would become untrue with the first write. */
+static int clear_autoclear(struct byre_store *store, struct byre_qcow2_header *header, struct byre_error *err)
+{
+    int rc;
+
+    if (!header->autoclear)
+        return 0;
+    header->autoclear = 0;
+    rc = byre_header_switch(store, header, true, err);
+    return rc < 0 ? rc : byre_store_flush(store, err);
+}
+
+static int prepare_header(struct byre_store *store, bool writable, struct byre_qcow2_header *header,
+                          struct byre_error *err)
+{
+    uint64_t size;
+    int rc = check_readable(store, header, err);
+
+    if (rc == 0)
+        rc = byre_store_size(store, &size, err);
+    if (rc < 0)
+        return rc;
+    rc = byre_qcow2_header_check_tables(header, size, err);
+    if (rc < 0) {
+        byre_error_prepend(err, "Could not open '%s': ", store->name);
+        return rc;
+    }
+    if (!writable)
+        return 0;
+    rc = check_writable(store, header, err);
+    if (rc == 0)
+        rc = clear_autoclear(store, header, err);
+    if (rc == 0 && (header->incompatible & BYRE_QCOW2_INCOMPAT_DIRTY))
+        rc = mend(store, header, err);
+    return rc;
+}
+
+int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_options *options,
+                    struct byre_qcow2 **ret_image, struct byre_error *err)
+{
+    struct byre_qcow2_header header = { 0 };
+    struct byre_qcow2 *image = NULL;
+    int rc = byre_qcow2_header_read(store, &header, err);
+
+    if (rc < 0)
+        return rc;
+    rc = prepare_header(store, options->writable, &header, err);
+    if (rc == 0)
+        rc = byre_image_new(store, &header, false, options->cache_bytes, &image, err);
+    byre_qcow2_header_done(&header);
+    if (rc < 0)
+        return rc;
+    image->writable = options->writable;
+    image->sealed = true;
+    image->lazy = image->header.compatible & BYRE_QCOW2_COMPAT_LAZY_REFCOUNTS;
+    *ret_image = image;
+    return 0;
+}
+
+/* The last cluster in use may have been written in part only: the file shall hold all of it. */
+static int extend_to_used_end(struct byre_qcow2 *image, struct byre_error *err)
+{
+    uint64_t size;
+    int rc = byre_store_size(image->store, &size, err);
+
+    if (rc == 0 && image->store->growable && size < image->used_end)
+        rc = byre_store_truncate(image->store, image->used_end, err);
+    return rc;
+}
+
+static bool has_changes(const struct byre_qcow2 *image)
+{
+    return image->slices.dirty_count || image->l1.dirty_pages || image->reftable.dirty_pages ||
+           image->frees_pending.len || image->reftable_moved;
+}
+
+/* No request is under way, so all epochs pass: what was freed is free when this returns. */
+int byre_image_settle(struct byre_qcow2 *image, struct byre_error *err)
+{
+    int rc = extend_to_used_end(image, err);
+
+    if (rc == 0)
+        rc = byre_commit(image, err);
+    if (rc == 0 && has_changes(image))
+        rc = byre_commit(image, err);
+    return rc;
+}
+
+static int clear_dirty_bit(struct byre_qcow2 *image, struct byre_error *err)
+{
+    int rc;
+
+    image->header.incompatible &= ~BYRE_QCOW2_INCOMPAT_DIRTY;
+    rc = byre_header_switch(image->store, &image->header, true, err);
+    return rc < 0 ? rc : byre_store_flush(image->store, err);
+}
+
+int byre_qcow2_close(struct byre_qcow2 *image, struct byre_error *err)
+{
+    int rc = 0;
+
+    /* What was never sealed is no image and need not be made one. */
+    if (image->writable && image->sealed) {
+        rc = byre_image_settle(image, err);
+        if (rc == 0 && image->dirty_bit_durable)
+            rc = clear_dirty_bit(image, err);
+    }
+    byre_image_free(image);
+    return rc;
+}
+
+const struct byre_qcow2_header *byre_qcow2_header(const struct byre_qcow2 *image)
+{
+    return &image->header;
+}
+
+void byre_qcow2_set_below(struct byre_qcow2 *image, const struct byre_qcow2_below *below)
+{
+    image->below = *below;
+}
+
+struct byre_epoch *byre_qcow2_epoch(struct byre_qcow2 *image)
+{
+    return &image->epoch;
+}
+
+void byre_qcow2_set_append_only(struct byre_qcow2 *image, bool append_only)
+{
+    pthread_mutex_lock(&image->mutex);
+    image->append_only = append_only;
+    image->next_append = byre_cluster_of(image, image->used_end);
+    pthread_mutex_unlock(&image->mutex);
+}

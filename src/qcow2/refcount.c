@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Refcounts of host clusters: reading and changing them in cached slices of refcount blocks.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "base/arith.h"
+#include "qcow2/image.h"
+
+/* The first host byte of the refcount block for `cluster`: 0 if there is none. */
+static int refblock_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t *ret_hoff,
+                           struct byre_error *err)
+{
+    uint64_t index = cluster >> image->refblock_bits, entry = 0;
+    int rc = 0;
+
+    if (index < image->reftable.entry_count)
+        rc = byre_table_get(&image->reftable, image->store, (uint32_t)index, &entry, err);
+    if (rc < 0)
+        return rc;
+    *ret_hoff = entry & BYRE_REFTABLE_OFFSET_MASK;
+    if (*ret_hoff & (image->cluster_size - 1))
+        return byre_error_set(err, -EIO, "'%s': Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx64 ")",
+                              image->store->name, *ret_hoff, index);
+    return 0;
+}
+
+int byre_refcount_slice_locked(struct byre_qcow2 *image, uint64_t cluster, struct byre_slice **ret_slice,
+                               size_t *ret_index, struct byre_error *err)
+{
+    size_t entries = byre_refcount_slice_entries(image);
+    uint64_t in_block = cluster & ((1ULL << image->refblock_bits) - 1), hoff = 0;
+    int rc = refblock_locked(image, cluster, &hoff, err);
+
+    if (rc < 0)
+        return rc;
+    *ret_slice = NULL;
+    *ret_index = in_block % entries;
+    if (!hoff)
+        return 0;
+    return byre_slices_get(&image->slices, image->store, hoff + in_block / entries * image->slice_size,
+                           BYRE_SLICE_REFBLOCK, false, ret_slice, err);
+}
+
+int byre_refcount_read_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t *ret_count,
+                              struct byre_error *err)
+{
+    struct byre_slice *slice = NULL;
+    size_t index;
+    int rc = byre_refcount_slice_locked(image, cluster, &slice, &index, err);
+
+    if (rc == 0)
+        *ret_count = slice ? byre_refcount_get(slice->bytes, index, image->header.refcount_order) : 0;
+    return rc;
+}
+
+/* Changes counts from `cluster` on, up to the end of the slice; *ret_done is how many were changed. */
+static int change_slice(struct byre_qcow2 *image, uint64_t cluster, uint64_t count, int delta, uint64_t *ret_done,
+                        struct byre_error *err)
+{
+    unsigned order = image->header.refcount_order;
+    struct byre_slice *slice = NULL;
+    size_t index;
+    int rc = byre_refcount_slice_locked(image, cluster, &slice, &index, err);
+
+    *ret_done = 0;
+    if (rc < 0)
+        return rc;
+    if (!slice)
+        return byre_error_set(err, -EIO, "'%s': host cluster %" PRIu64 " has no refcount block", image->store->name,
+                              cluster);
+    count = MIN(count, (uint64_t)(byre_refcount_slice_entries(image) - index));
+    byre_slices_mark_dirty(&image->slices, slice);
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t now = byre_refcount_get(slice->bytes, index + i, order);
+
+        if (now == (delta > 0 ? byre_refcount_max(order) : 0))
+            return byre_error_set(err, -EIO, "'%s': the refcount of host cluster %" PRIu64 " is %" PRIu64
+                                  " and cannot be %s", image->store->name, cluster + i, now,
+                                  delta > 0 ? "raised" : "lowered");
+        byre_refcount_set(slice->bytes, index + i, order, delta > 0 ? now + 1 : now - 1);
+        ++*ret_done;
+    }
+    return 0;
+}
+
+int byre_refcount_change_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t count, int delta,
+                                struct byre_error *err)
+{
+    uint64_t total = 0, done;
+
+    while (total < count) {
+        int rc = change_slice(image, cluster + total, count - total, delta, &done, err);
+
+        total += done;
+        if (rc < 0) {
+            /* The slices are changed, so they are in memory, and this cannot fail. */
+            for (uint64_t at = 0; at < total; at += done)
+                (void)change_slice(image, cluster + at, total - at, -delta, &done, NULL);
+            return rc;
+        }
+    }
+    return 0;
+}

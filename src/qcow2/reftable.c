@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The refcount table: adding refcount blocks, and growing the table.
+ *
+ * Invariants
+ *   T1. A new block lies in the range that it counts, so it needs no other block to be counted.
+ *   T2. A grown table lies, with the blocks that count it, beyond everything that the old table could count and
+ *       beyond everything in use.  It is complete in memory before it replaces the old one, and the commit writes
+ *       it whole before the header points to it; the old table is freed after that.
+ *   T3. New blocks and tables have their space, filled with zeros, before anything refers to them.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "base/arith.h"
+#include "qcow2/image.h"
+
+/* Where a grown table goes: clusters, from `start` on, first the table and then the blocks. */
+struct region {
+    uint64_t start, table_clusters, block_count;
+};
+
+static uint64_t region_end(const struct region *region)
+{
+    return region->start + region->table_clusters + region->block_count;
+}
+
+/* Plans a table that is half as large again at least, and that counts itself. */
+static int plan_growth(const struct byre_qcow2 *image, uint64_t cluster, struct region *ret_region,
+                       struct byre_error *err)
+{
+    uint64_t entries_per_cluster = image->cluster_size / 8;
+    uint64_t covered = (uint64_t)image->reftable.entry_count << image->refblock_bits;
+    struct region region = { .start = MAX(covered, byre_cluster_of(image, image->used_end)) };
+    uint64_t need;
+
+    region.start = MAX(region.start, cluster);
+    region.table_clusters = byre_div_up(image->reftable.entry_count * 3ULL / 2, entries_per_cluster);
+    do {
+        region.block_count = ((region_end(&region) - 1) >> image->refblock_bits) -
+                             (region.start >> image->refblock_bits) + 1;
+        need = byre_div_up(((region_end(&region) - 1) >> image->refblock_bits) + 1, entries_per_cluster);
+        if (need <= region.table_clusters &&
+            region.block_count == ((region_end(&region) - 1) >> image->refblock_bits) -
+                                      (region.start >> image->refblock_bits) + 1)
+            break;
+        region.table_clusters = MAX(region.table_clusters, need);
+    } while (true);
+    if (region.table_clusters << image->cluster_bits > BYRE_QCOW2_REFTABLE_BYTES_MAX)
+        return byre_error_set(err, -EFBIG, "'%s': the refcount table would be larger than %u bytes",
+                              image->store->name, BYRE_QCOW2_REFTABLE_BYTES_MAX);
+    if (region_end(&region) << image->cluster_bits > image->store_limit)
+        return byre_error_set_errno(err, -ENOSPC, "'%s': could not grow the refcount table", image->store->name);
+    *ret_region = region;
+    return 0;
+}
+
+/* Makes the new table in memory: the old entries and the new blocks. */
+static int build_table(struct byre_qcow2 *image, const struct region *region, struct byre_table *table,
+                       struct byre_error *err)
+{
+    uint64_t first_block = region->start + region->table_clusters;
+    int rc = byre_table_init(table, "refcount table", region->start << image->cluster_bits,
+                             (uint32_t)(region->table_clusters << image->cluster_bits >> 3), true, err);
+
+    for (uint32_t i = 0; rc == 0 && i < image->reftable.entry_count; i++) {
+        uint64_t entry;
+
+        rc = byre_table_get(&image->reftable, image->store, i, &entry, err);
+        if (rc == 0 && entry)
+            rc = byre_table_set(table, image->store, i, entry, err);
+    }
+    for (uint64_t i = 0; rc == 0 && i < region->block_count; i++)
+        rc = byre_table_set(table, image->store, (uint32_t)((region->start >> image->refblock_bits) + i),
+                            (first_block + i) << image->cluster_bits, err);
+    return rc;
+}
+
+/* From now on `table` is the one; the old one is in its place. */
+static void swap_tables(struct byre_qcow2 *image, struct byre_table *table)
+{
+    struct byre_table old = image->reftable;
+
+    image->reftable = *table;
+    *table = old;
+}
+
+static int grow_locked(struct byre_qcow2 *image, uint64_t cluster, struct byre_error *err)
+{
+    struct byre_table table = { 0 };
+    struct region region;
+    uint64_t start, length;
+    int rc = plan_growth(image, cluster, &region, err);
+
+    if (rc == 0)
+        rc = byre_free_room_locked(image, 1, err);
+    if (rc == 0)
+        rc = byre_alloc_check_locked(image, region.start, region_end(&region) - region.start, err);
+    if (rc == 0)
+        rc = build_table(image, &region, &table, err);
+    if (rc < 0)
+        goto out;
+    start = region.start << image->cluster_bits;
+    length = (region_end(&region) - region.start) << image->cluster_bits;
+    rc = byre_alloc_zero_fill(image, start, length, err);
+    if (rc < 0)
+        goto out;
+    /* The slices of the new blocks come into being here, found through the new table. */
+    swap_tables(image, &table);
+    rc = byre_refcount_change_locked(image, region.start, region_end(&region) - region.start, 1, err);
+    if (rc < 0) {
+        swap_tables(image, &table);
+        byre_slices_drop(&image->slices, (region.start + region.table_clusters) << image->cluster_bits,
+                         region.block_count << image->cluster_bits);
+        goto out;
+    }
+    byre_free_later_locked(image, byre_cluster_of(image, table.hoff), image->header.reftable_clusters, false);
+    image->header.reftable_hoff = start;
+    image->header.reftable_clusters = (uint32_t)region.table_clusters;
+    image->used_end = MAX(image->used_end, start + length);
+    image->reftable_moved = true;
+out:
+    byre_table_done(&table);
+    return rc;
+}
+
+int byre_refblock_add_locked(struct byre_qcow2 *image, uint64_t cluster, struct byre_error *err)
+{
+    uint64_t index = cluster >> image->refblock_bits, hoff = cluster << image->cluster_bits, old;
+    int rc;
+
+    if (index >= image->reftable.entry_count)
+        return grow_locked(image, cluster, err);
+    if (hoff + image->cluster_size > image->store_limit)
+        return byre_error_set_errno(err, -ENOSPC, "'%s': could not add a refcount block", image->store->name);
+    rc = byre_table_get(&image->reftable, image->store, (uint32_t)index, &old, err);
+    if (rc == 0)
+        rc = byre_alloc_check_locked(image, cluster, 1, err);
+    if (rc == 0)
+        rc = byre_alloc_zero_fill(image, hoff, image->cluster_size, err);
+    if (rc == 0)
+        rc = byre_table_set(&image->reftable, image->store, (uint32_t)index, hoff, err);
+    if (rc < 0)
+        return rc;
+    rc = byre_refcount_change_locked(image, cluster, 1, 1, err);
+    if (rc < 0) {
+        (void)byre_table_set(&image->reftable, image->store, (uint32_t)index, old, NULL);
+        byre_slices_drop(&image->slices, hoff, image->cluster_size);
+        return rc;
+    }
+    image->used_end = MAX(image->used_end, hoff + image->cluster_size);
+    return 0;
+}
