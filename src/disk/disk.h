@@ -5,11 +5,18 @@
 #ifndef BYRE_DISK_DISK_H
 #define BYRE_DISK_DISK_H
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "byre/disk.h"
 #include "qcow2/qcow2.h"
 #include "store/store.h"
 
+#define BYRE_SECTOR 512u
+#define BYRE_LAYERS_MAX 4096u /* what the flat map can number */
+
 struct byre_flat_map;
+struct byre_inflated;
 
 struct byre_layer {
     struct byre_store *store;
@@ -29,7 +36,10 @@ struct byre_disk {
     bool unsealed;
     struct byre_epoch own_epoch; /* for disks whose top layer is raw */
     struct byre_epoch *epoch;    /* the one in force */
-    struct byre_flat_map *map;
+    struct byre_flat_map *map;   /* NULL: a raw disk, whose map is the identity */
+    struct byre_inflated *inflated; /* NULL where `map` is */
+    _Atomic int poisoned;        /* raw: 0, or the error of a flush that failed; qcow2 has its own */
+    pthread_mutex_t guard;       /* raw: held over writes to sector 0 that must not change the format */
 };
 
 /*

@@ -15,6 +15,8 @@
 #include "base/arith.h"
 #include "qcow2/image.h"
 
+#define ZEROS_BYTES (64u << 10)
+
 static bool overlaps(uint64_t a, uint64_t a_length, uint64_t b, uint64_t b_length)
 {
     return a < b + b_length && b < a + a_length;
@@ -34,25 +36,31 @@ int byre_alloc_check_locked(const struct byre_qcow2 *image, uint64_t cluster, ui
         what = "refcount table";
     if (!what)
         return 0;
-    return byre_error_set(err, -EIO, "'%s': the refcount of host cluster %" PRIu64 " is 0, but the %s lies there",
+    return byre_error_set(err, -EIO,
+                          "'%s': the refcount of host cluster %" PRIu64 " is 0, but the %s lies there",
                           image->store->name, cluster, what);
 }
 
 int byre_alloc_zero_fill(struct byre_qcow2 *image, uint64_t hoff, uint64_t length, struct byre_error *err)
 {
+    static const uint8_t zeros[ZEROS_BYTES];
+
+    /* A short write is cheaper than a call that changes the file's extents. */
+    if (length <= sizeof zeros)
+        return byre_store_pwrite(image->store, zeros, length, hoff, err);
     return byre_store_write_zeroes(image->store, hoff, length, 0, err);
 }
 
 /* A search for free clusters: what it has found so far. */
 struct search {
     uint64_t want;
-    bool exact;           /* all of them in one piece */
+    bool exact; /* all of them in one piece */
     uint64_t first, got;
 };
 
 /* Looks at the counts from `at` on, up to the end of the slice; true when the search is over. */
-static bool search_slice(const struct byre_qcow2 *image, struct search *search, const struct byre_slice *slice,
-                         size_t index, uint64_t at)
+static bool search_slice(const struct byre_qcow2 *image, struct search *search,
+                         const struct byre_slice *slice, size_t index, uint64_t at)
 {
     size_t entries = byre_refcount_slice_entries(image);
 
@@ -104,7 +112,8 @@ static int search_locked(struct byre_qcow2 *image, uint64_t at, struct search *s
     return 0;
 }
 
-static int alloc_locked(struct byre_qcow2 *image, struct search *search, bool *ret_fresh, struct byre_error *err)
+static int alloc_locked(struct byre_qcow2 *image, struct search *search, bool *ret_fresh,
+                        struct byre_error *err)
 {
     uint64_t *cursor = image->append_only ? &image->next_append : &image->next_free;
     uint64_t hoff;
@@ -138,7 +147,8 @@ int byre_alloc_run_locked(struct byre_qcow2 *image, uint64_t want, uint64_t *ret
     return rc;
 }
 
-int byre_alloc_exact_locked(struct byre_qcow2 *image, uint64_t count, uint64_t *ret_hoff, struct byre_error *err)
+int byre_alloc_exact_locked(struct byre_qcow2 *image, uint64_t count, uint64_t *ret_hoff,
+                            struct byre_error *err)
 {
     struct search search = { .want = count, .exact = true };
     int rc = alloc_locked(image, &search, NULL, err);

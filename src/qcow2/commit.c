@@ -28,7 +28,7 @@
 #include "qcow2/commit_list.h"
 #include "qcow2/image.h"
 
-#define DIRTY_BYTES_MAX (8u << 20)
+#define DIRTY_BYTES_MAX    (8u << 20)
 #define DEFERRED_BYTES_MAX (256u << 20)
 
 typedef VEC(uint32_t) byre_page_vec;
@@ -67,8 +67,8 @@ static bool is_unlinked(const struct byre_qcow2 *image, const struct byre_slice 
 {
     uint64_t table = byre_cluster_start(image, slice->hoff);
 
-    return image->unlinked_l2.len && bsearch(&table, image->unlinked_l2.ptr, image->unlinked_l2.len,
-                                             sizeof table, compare_offsets);
+    return image->unlinked_l2.len &&
+           bsearch(&table, image->unlinked_l2.ptr, image->unlinked_l2.len, sizeof table, compare_offsets);
 }
 
 /* Copies every dirty slice into the list where it belongs. */
@@ -77,7 +77,8 @@ static int copy_slices_locked(struct byre_qcow2 *image, struct commit *commit)
     int rc = 0;
 
     if (image->unlinked_l2.len)
-        qsort(image->unlinked_l2.ptr, image->unlinked_l2.len, sizeof *image->unlinked_l2.ptr, compare_offsets);
+        qsort(image->unlinked_l2.ptr, image->unlinked_l2.len, sizeof *image->unlinked_l2.ptr,
+              compare_offsets);
     for (struct byre_slice *slice = image->slices.lru.lru_next; rc == 0 && slice != &image->slices.lru;
          slice = slice->lru_next) {
         struct byre_commit_list *list = &commit->links;
@@ -287,8 +288,8 @@ static int lead_locked(struct byre_qcow2 *image, struct byre_error *err)
 
 static int poison_error(const struct byre_qcow2 *image, int code, struct byre_error *err)
 {
-    return byre_error_set_errno(err, code, "'%s': read-only since an earlier failure (%s)", image->store->name,
-                                strerror(-image->poisoned));
+    return byre_error_set_errno(err, code, "'%s': read-only since an earlier failure (%s)",
+                                image->store->name, strerror(-image->poisoned));
 }
 
 /* Returns when a commit that had not frozen at the time of the call is durable. */

@@ -43,7 +43,8 @@ int byre_commit_list_write(struct byre_commit_list *list, struct byre_store *sto
         const struct byre_commit_piece *piece = &list->pieces.ptr[i];
         uint64_t end = piece->hoff;
 
-        for (count = 0; count < PIECES_MAX && i + count < list->pieces.len && piece[count].hoff == end; count++) {
+        for (count = 0; count < PIECES_MAX && i + count < list->pieces.len && piece[count].hoff == end;
+             count++) {
             iov[count] = (struct iovec){ piece[count].bytes, piece[count].length };
             end += piece[count].length;
         }

@@ -25,7 +25,8 @@ static uint64_t pack_after(const struct byre_qcow2 *image, uint64_t hoff)
     return hoff & (image->cluster_size - 1) ? hoff : 0;
 }
 
-static int place_anew_locked(struct byre_qcow2 *image, uint32_t length, uint64_t *ret_hoff, struct byre_error *err)
+static int place_anew_locked(struct byre_qcow2 *image, uint32_t length, uint64_t *ret_hoff,
+                             struct byre_error *err)
 {
     uint64_t got;
     int rc = byre_alloc_run_locked(image, 1, ret_hoff, &got, NULL, err);
@@ -62,7 +63,8 @@ static int can_pack_locked(struct byre_qcow2 *image, uint32_t length, bool *ret_
 }
 
 /* Places `length` bytes, at most a cluster. */
-static int place_bytes_locked(struct byre_qcow2 *image, uint32_t length, uint64_t *ret_hoff, struct byre_error *err)
+static int place_bytes_locked(struct byre_qcow2 *image, uint32_t length, uint64_t *ret_hoff,
+                              struct byre_error *err)
 {
     uint64_t first, end;
     bool can = false;
@@ -116,14 +118,15 @@ static int reserve_locked(struct byre_qcow2 *image, struct byre_qcow2_compressed
     return rc;
 }
 
-static int check_items(const struct byre_qcow2 *image, const struct byre_qcow2_compressed *items, size_t count,
-                       struct byre_error *err)
+static int check_items(const struct byre_qcow2 *image, const struct byre_qcow2_compressed *items,
+                       size_t count, struct byre_error *err)
 {
     if (!count)
         return byre_error_set(err, -EINVAL, "no compressed clusters");
     for (size_t i = 0; i < count; i++) {
         if (items[i].goff & (image->cluster_size - 1) || items[i].goff >= image->header.size ||
-            !items[i].length || items[i].length > image->cluster_size || (i && items[i].goff <= items[i - 1].goff))
+            !items[i].length || items[i].length > image->cluster_size ||
+            (i && items[i].goff <= items[i - 1].goff))
             return byre_error_set(err, -EINVAL, "compressed cluster %zu of %zu is out of place", i, count);
     }
     return 0;
@@ -203,7 +206,8 @@ int byre_qcow2_publish_compressed(struct byre_qcow2 *image, struct byre_qcow2_co
     return rc < 0 ? rc : byre_commit_if_due(image, err);
 }
 
-void byre_qcow2_abandon_compressed(struct byre_qcow2 *image, struct byre_qcow2_compressed *items, size_t count)
+void byre_qcow2_abandon_compressed(struct byre_qcow2 *image, struct byre_qcow2_compressed *items,
+                                   size_t count)
 {
     pthread_mutex_lock(&image->mutex);
     for (size_t i = 0; i < count; i++)

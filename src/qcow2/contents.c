@@ -55,7 +55,8 @@ int byre_qcow2_read_compressed(struct byre_qcow2 *image, uint64_t hoff, uint32_t
     rc = byre_codec_decompress(codec, bytes, stored, buf, image->cluster_size, err);
     codec_give(image, codec);
     if (rc < 0)
-        byre_error_prepend(err, "'%s': compressed cluster at host offset %#" PRIx64 ": ", image->store->name, hoff);
+        byre_error_prepend(err, "'%s': compressed cluster at host offset %#" PRIx64 ": ", image->store->name,
+                           hoff);
     return rc;
 }
 

@@ -21,32 +21,37 @@
 #include "qcow2/compress.h"
 #include "qcow2/image.h"
 
-#define SECTOR 512
+#define SECTOR                     512
 #define FEATURE_NAMES_CLUSTER_BITS 13 /* from this size on there is room for the table of feature names */
-#define FIRST_CLUSTERS 3
-#define HEADER_LENGTH 112 /* up to and with the compression type, and its padding */
+#define FIRST_CLUSTERS             3
+#define HEADER_LENGTH              112 /* up to and with the compression type, and its padding */
 
 static int check_options(const struct byre_qcow2_create_options *options, struct byre_error *err)
 {
     if (options->version < 2 || options->version > 3)
         return byre_error_set(err, -EINVAL, "version %u: must be 2 or 3", options->version);
-    if (options->cluster_bits < BYRE_QCOW2_CLUSTER_BITS_MIN || options->cluster_bits > BYRE_QCOW2_CLUSTER_BITS_MAX)
+    if (options->cluster_bits < BYRE_QCOW2_CLUSTER_BITS_MIN ||
+        options->cluster_bits > BYRE_QCOW2_CLUSTER_BITS_MAX)
         return byre_error_set(err, -EINVAL, "Cluster size must be a power of two between %d and %dk",
                               1 << BYRE_QCOW2_CLUSTER_BITS_MIN, 1 << (BYRE_QCOW2_CLUSTER_BITS_MAX - 10));
     if (options->refcount_order > 6)
         return byre_error_set(err, -EINVAL,
                               "Refcount width must be a power of two and may not exceed 64 bits");
     if (options->version < 3 && options->refcount_order != 4)
-        return byre_error_set(err, -EINVAL, "Different refcount widths than 16 bits require compatibility level 1.1 or"
+        return byre_error_set(err, -EINVAL,
+                              "Different refcount widths than 16 bits require compatibility level 1.1 or"
                               " above (use version=v3 or greater)");
     if (options->version < 3 && options->lazy_refcounts)
-        return byre_error_set(err, -EINVAL, "Lazy refcounts only supported with compatibility level 1.1 and above (use"
+        return byre_error_set(err, -EINVAL,
+                              "Lazy refcounts only supported with compatibility level 1.1 and above (use"
                               " version=v3 or greater)");
     if (options->version < 3 && options->compression != BYRE_COMPRESSION_ZLIB)
-        return byre_error_set(err, -EINVAL, "Non-zlib compression type is only supported with compatibility level 1.1"
+        return byre_error_set(err, -EINVAL,
+                              "Non-zlib compression type is only supported with compatibility level 1.1"
                               " and above (use version=v3 or greater)");
     if (!byre_codec_has(options->compression))
-        return byre_error_set(err, -ENOTSUP, "this build does not have compression type %u", options->compression);
+        return byre_error_set(err, -ENOTSUP, "this build does not have compression type %u",
+                              options->compression);
     return 0;
 }
 

@@ -50,8 +50,8 @@ static int slice_of_table(struct byre_qcow2 *image, uint64_t table_hoff, uint64_
     uint64_t slice = entry / byre_l2_slice_entries(image);
 
     *ret_index = (unsigned)(entry % byre_l2_slice_entries(image));
-    return byre_slices_get(&image->slices, image->store, table_hoff + slice * image->slice_size, BYRE_SLICE_L2,
-                           false, ret_slice, err);
+    return byre_slices_get(&image->slices, image->store, table_hoff + slice * image->slice_size,
+                           BYRE_SLICE_L2, false, ret_slice, err);
 }
 
 int byre_l2_slice_locked(struct byre_qcow2 *image, uint64_t goff, struct byre_slice **ret_slice,
@@ -136,8 +136,8 @@ int byre_l2_slice_for_write_locked(struct byre_qcow2 *image, uint64_t goff, stru
 static int entry_bad(const struct byre_qcow2 *image, const char *what, uint64_t hoff, uint64_t goff,
                      struct byre_error *err)
 {
-    return byre_error_set(err, -EIO, "'%s': %s %#" PRIx64 " (guest offset %#" PRIx64 ")", image->store->name, what,
-                          hoff, goff);
+    return byre_error_set(err, -EIO, "'%s': %s %#" PRIx64 " (guest offset %#" PRIx64 ")", image->store->name,
+                          what, hoff, goff);
 }
 
 int byre_l2_entry_check(const struct byre_qcow2 *image, uint64_t entry, uint64_t goff, struct byre_error *err)

@@ -14,9 +14,9 @@
 #include "qcow2/header_read.h"
 #include "qcow2/image.h"
 
-#define CACHE_BYTES (16u << 20)
+#define CACHE_BYTES     (16u << 20)
 #define SLICE_BYTES_MAX 4096u
-#define HOFF_LIMIT (1ULL << 56) /* entries hold no more */
+#define HOFF_LIMIT      (1ULL << 56) /* entries hold no more */
 
 static int init_limits(struct byre_qcow2 *image, struct byre_error *err)
 {
@@ -36,12 +36,13 @@ static int init_tables(struct byre_qcow2 *image, bool blank, struct byre_error *
     uint64_t entries = ((uint64_t)header->reftable_clusters << image->cluster_bits) / 8;
     int rc = byre_table_init(&image->l1, "L1 table", header->l1_hoff, header->l1_size, blank, err);
 
-    return rc < 0 ? rc : byre_table_init(&image->reftable, "refcount table", header->reftable_hoff,
-                                         (uint32_t)entries, blank, err);
+    return rc < 0 ? rc
+                  : byre_table_init(&image->reftable, "refcount table", header->reftable_hoff,
+                                    (uint32_t)entries, blank, err);
 }
 
-int byre_image_new(struct byre_store *store, struct byre_qcow2_header *header, bool blank, uint64_t cache_bytes,
-                   struct byre_qcow2 **ret_image, struct byre_error *err)
+int byre_image_new(struct byre_store *store, struct byre_qcow2_header *header, bool blank,
+                   uint64_t cache_bytes, struct byre_qcow2 **ret_image, struct byre_error *err)
 {
     struct byre_qcow2 *image = calloc(1, sizeof *image);
     int rc;
@@ -63,7 +64,8 @@ int byre_image_new(struct byre_store *store, struct byre_qcow2_header *header, b
     pthread_cond_init(&image->commit_done, NULL);
     rc = init_limits(image, err);
     if (rc == 0)
-        rc = byre_slices_init(&image->slices, image->slice_size, cache_bytes ? cache_bytes : CACHE_BYTES, err);
+        rc =
+            byre_slices_init(&image->slices, image->slice_size, cache_bytes ? cache_bytes : CACHE_BYTES, err);
     if (rc == 0)
         rc = init_tables(image, blank, err);
     if (rc < 0) {
@@ -118,8 +120,8 @@ static int check_writable(const struct byre_store *store, const struct byre_qcow
                           struct byre_error *err)
 {
     if (header->incompatible & BYRE_QCOW2_INCOMPAT_CORRUPT)
-        return byre_error_set(err, -EACCES, "Could not open '%s': Image is corrupt; cannot be opened read/write",
-                              store->name);
+        return byre_error_set(
+            err, -EACCES, "Could not open '%s': Image is corrupt; cannot be opened read/write", store->name);
     if (header->snapshot_count)
         return refuse(store, "writing to an image with snapshots is not supported", err);
     if ((header->autoclear & BYRE_QCOW2_AUTOCLEAR_BITMAPS) &&
@@ -142,8 +144,10 @@ static int mend(struct byre_store *store, struct byre_qcow2_header *header, stru
     *header = (struct byre_qcow2_header){ 0 };
     rc = byre_qcow2_header_read(store, header, err);
     if (rc == 0 && (header->incompatible & BYRE_QCOW2_INCOMPAT_DIRTY))
-        return byre_error_set(err, -EIO, "Could not repair dirty image '%s': %llu corruptions and %llu check errors are"
-                              " left", store->name, (unsigned long long)result.corruptions,
+        return byre_error_set(err, -EIO,
+                              "Could not repair dirty image '%s': %llu corruptions and %llu check errors are"
+                              " left",
+                              store->name, (unsigned long long)result.corruptions,
                               (unsigned long long)result.check_errors);
     return rc;
 }

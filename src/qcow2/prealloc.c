@@ -19,7 +19,8 @@ static int write_zeros(struct byre_qcow2 *image, uint64_t hoff, uint64_t length,
     int rc = zeros ? 0 : byre_error_set(err, -ENOMEM, "Could not allocate a buffer of zeros");
 
     for (uint64_t done = 0; rc == 0 && done < length; done += ZEROS_BYTES)
-        rc = byre_store_pwrite(image->store, zeros, MIN(length - done, (uint64_t)ZEROS_BYTES), hoff + done, err);
+        rc = byre_store_pwrite(image->store, zeros, MIN(length - done, (uint64_t)ZEROS_BYTES), hoff + done,
+                               err);
     return rc;
 }
 

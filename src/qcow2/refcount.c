@@ -23,7 +23,8 @@ static int refblock_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t 
         return rc;
     *ret_hoff = entry & BYRE_REFTABLE_OFFSET_MASK;
     if (*ret_hoff & (image->cluster_size - 1))
-        return byre_error_set(err, -EIO, "'%s': Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx64 ")",
+        return byre_error_set(err, -EIO,
+                              "'%s': Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx64 ")",
                               image->store->name, *ret_hoff, index);
     return 0;
 }
@@ -58,8 +59,8 @@ int byre_refcount_read_locked(struct byre_qcow2 *image, uint64_t cluster, uint64
 }
 
 /* Changes counts from `cluster` on, up to the end of the slice; *ret_done is how many were changed. */
-static int change_slice(struct byre_qcow2 *image, uint64_t cluster, uint64_t count, int delta, uint64_t *ret_done,
-                        struct byre_error *err)
+static int change_slice(struct byre_qcow2 *image, uint64_t cluster, uint64_t count, int delta,
+                        uint64_t *ret_done, struct byre_error *err)
 {
     unsigned order = image->header.refcount_order;
     struct byre_slice *slice = NULL;
@@ -70,17 +71,17 @@ static int change_slice(struct byre_qcow2 *image, uint64_t cluster, uint64_t cou
     if (rc < 0)
         return rc;
     if (!slice)
-        return byre_error_set(err, -EIO, "'%s': host cluster %" PRIu64 " has no refcount block", image->store->name,
-                              cluster);
+        return byre_error_set(err, -EIO, "'%s': host cluster %" PRIu64 " has no refcount block",
+                              image->store->name, cluster);
     count = MIN(count, (uint64_t)(byre_refcount_slice_entries(image) - index));
     byre_slices_mark_dirty(&image->slices, slice);
     for (uint64_t i = 0; i < count; i++) {
         uint64_t now = byre_refcount_get(slice->bytes, index + i, order);
 
         if (now == (delta > 0 ? byre_refcount_max(order) : 0))
-            return byre_error_set(err, -EIO, "'%s': the refcount of host cluster %" PRIu64 " is %" PRIu64
-                                  " and cannot be %s", image->store->name, cluster + i, now,
-                                  delta > 0 ? "raised" : "lowered");
+            return byre_error_set(
+                err, -EIO, "'%s': the refcount of host cluster %" PRIu64 " is %" PRIu64 " and cannot be %s",
+                image->store->name, cluster + i, now, delta > 0 ? "raised" : "lowered");
         byre_refcount_set(slice->bytes, index + i, order, delta > 0 ? now + 1 : now - 1);
         ++*ret_done;
     }

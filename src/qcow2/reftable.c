@@ -27,32 +27,45 @@ static uint64_t region_end(const struct region *region)
     return region->start + region->table_clusters + region->block_count;
 }
 
+/* The refcount blocks that count the region. */
+static uint64_t blocks_needed(const struct byre_qcow2 *image, const struct region *region)
+{
+    uint64_t last = region_end(region) - 1;
+
+    return (last >> image->refblock_bits) - (region->start >> image->refblock_bits) + 1;
+}
+
+/* The clusters of a table that reaches to the end of the region. */
+static uint64_t table_needed(const struct byre_qcow2 *image, const struct region *region)
+{
+    uint64_t last = region_end(region) - 1;
+
+    return byre_div_up((last >> image->refblock_bits) + 1, image->cluster_size / 8);
+}
+
 /* Plans a table that is half as large again at least, and that counts itself. */
 static int plan_growth(const struct byre_qcow2 *image, uint64_t cluster, struct region *ret_region,
                        struct byre_error *err)
 {
-    uint64_t entries_per_cluster = image->cluster_size / 8;
     uint64_t covered = (uint64_t)image->reftable.entry_count << image->refblock_bits;
-    struct region region = { .start = MAX(covered, byre_cluster_of(image, image->used_end)) };
-    uint64_t need;
+    struct region region = {
+        .start = MAX(MAX(covered, cluster), byre_cluster_of(image, image->used_end)),
+        .table_clusters = byre_div_up(image->reftable.entry_count * 3ULL / 2, image->cluster_size / 8),
+        .block_count = 1,
+    };
 
-    region.start = MAX(region.start, cluster);
-    region.table_clusters = byre_div_up(image->reftable.entry_count * 3ULL / 2, entries_per_cluster);
-    do {
-        region.block_count = ((region_end(&region) - 1) >> image->refblock_bits) -
-                             (region.start >> image->refblock_bits) + 1;
-        need = byre_div_up(((region_end(&region) - 1) >> image->refblock_bits) + 1, entries_per_cluster);
-        if (need <= region.table_clusters &&
-            region.block_count == ((region_end(&region) - 1) >> image->refblock_bits) -
-                                      (region.start >> image->refblock_bits) + 1)
-            break;
-        region.table_clusters = MAX(region.table_clusters, need);
-    } while (true);
+    /* Both only ever make the region longer, until it is long enough. */
+    while (blocks_needed(image, &region) > region.block_count ||
+           table_needed(image, &region) > region.table_clusters) {
+        region.block_count = MAX(region.block_count, blocks_needed(image, &region));
+        region.table_clusters = MAX(region.table_clusters, table_needed(image, &region));
+    }
     if (region.table_clusters << image->cluster_bits > BYRE_QCOW2_REFTABLE_BYTES_MAX)
         return byre_error_set(err, -EFBIG, "'%s': the refcount table would be larger than %u bytes",
                               image->store->name, BYRE_QCOW2_REFTABLE_BYTES_MAX);
     if (region_end(&region) << image->cluster_bits > image->store_limit)
-        return byre_error_set_errno(err, -ENOSPC, "'%s': could not grow the refcount table", image->store->name);
+        return byre_error_set_errno(err, -ENOSPC, "'%s': could not grow the refcount table",
+                                    image->store->name);
     *ret_region = region;
     return 0;
 }
@@ -90,7 +103,7 @@ static void swap_tables(struct byre_qcow2 *image, struct byre_table *table)
 static int grow_locked(struct byre_qcow2 *image, uint64_t cluster, struct byre_error *err)
 {
     struct byre_table table = { 0 };
-    struct region region;
+    struct region region = { 0 };
     uint64_t start, length;
     int rc = plan_growth(image, cluster, &region, err);
 

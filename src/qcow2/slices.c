@@ -12,7 +12,8 @@
 
 #define MIN_SLICES 16
 
-int byre_slices_init(struct byre_slices *slices, uint32_t slice_size, uint64_t budget_bytes, struct byre_error *err)
+int byre_slices_init(struct byre_slices *slices, uint32_t slice_size, uint64_t budget_bytes,
+                     struct byre_error *err)
 {
     size_t buckets = 64;
 
@@ -105,8 +106,9 @@ static int slice_load(struct byre_slices *slices, struct byre_store *store, uint
     return 0;
 }
 
-int byre_slices_get(struct byre_slices *slices, struct byre_store *store, uint64_t hoff, enum byre_slice_kind kind,
-                    bool blank, struct byre_slice **ret_slice, struct byre_error *err)
+int byre_slices_get(struct byre_slices *slices, struct byre_store *store, uint64_t hoff,
+                    enum byre_slice_kind kind, bool blank, struct byre_slice **ret_slice,
+                    struct byre_error *err)
 {
     struct byre_slice **bucket = bucket_of(slices, hoff), *slice;
 

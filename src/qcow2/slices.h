@@ -18,19 +18,19 @@ enum byre_slice_kind { BYRE_SLICE_L2, BYRE_SLICE_REFBLOCK };
 struct byre_slice {
     uint64_t hoff;
     enum byre_slice_kind kind;
-    bool dirty;   /* changed since the last freeze */
-    bool frozen;  /* a commit is writing its frozen image */
+    bool dirty;  /* changed since the last freeze */
+    bool frozen; /* a commit is writing its frozen image */
     struct byre_slice *hash_next, *lru_prev, *lru_next;
     uint8_t bytes[];
 };
 
 struct byre_slices {
     uint32_t slice_size;
-    size_t max_count;           /* budget; exceeded only by dirty and frozen slices */
+    size_t max_count; /* budget; exceeded only by dirty and frozen slices */
     size_t count, dirty_count;
     struct byre_slice **buckets;
     size_t bucket_mask;
-    struct byre_slice lru;      /* ring head: next is the most recently used */
+    struct byre_slice lru; /* ring head: next is the most recently used */
 };
 
 int byre_slices_init(struct byre_slices *slices, uint32_t slice_size, uint64_t budget_bytes,
@@ -38,8 +38,9 @@ int byre_slices_init(struct byre_slices *slices, uint32_t slice_size, uint64_t b
 void byre_slices_done(struct byre_slices *slices);
 
 /* The slice at `hoff`, loaded if need be; `blank`: known to be zero in the file.  Valid until the next get. */
-int byre_slices_get(struct byre_slices *slices, struct byre_store *store, uint64_t hoff, enum byre_slice_kind kind,
-                    bool blank, struct byre_slice **ret_slice, struct byre_error *err);
+int byre_slices_get(struct byre_slices *slices, struct byre_store *store, uint64_t hoff,
+                    enum byre_slice_kind kind, bool blank, struct byre_slice **ret_slice,
+                    struct byre_error *err);
 
 void byre_slices_mark_dirty(struct byre_slices *slices, struct byre_slice *slice);
 

@@ -12,8 +12,8 @@
 #include "base/endian.h"
 #include "qcow2/table.h"
 
-int byre_table_init(struct byre_table *table, const char *what, uint64_t hoff, uint32_t entry_count, bool blank,
-                    struct byre_error *err)
+int byre_table_init(struct byre_table *table, const char *what, uint64_t hoff, uint32_t entry_count,
+                    bool blank, struct byre_error *err)
 {
     *table = (struct byre_table){ .what = what, .hoff = hoff, .entry_count = entry_count, .blank = blank };
     table->pages = calloc(MAX(byre_table_page_count(table), 1u), sizeof *table->pages);

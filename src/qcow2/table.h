@@ -18,17 +18,17 @@ struct byre_table_page {
 };
 
 struct byre_table {
-    const char *what;  /* "L1 table": for messages */
+    const char *what; /* "L1 table": for messages */
     uint64_t hoff;
     uint32_t entry_count;
-    bool blank;        /* never written: missing pages are zero, not to be read */
+    bool blank;                     /* never written: missing pages are zero, not to be read */
     struct byre_table_page **pages; /* owned */
     uint32_t dirty_pages;
 };
 
 /* A table of the file, or a blank one.  -ENOMEM. */
-int byre_table_init(struct byre_table *table, const char *what, uint64_t hoff, uint32_t entry_count, bool blank,
-                    struct byre_error *err);
+int byre_table_init(struct byre_table *table, const char *what, uint64_t hoff, uint32_t entry_count,
+                    bool blank, struct byre_error *err);
 void byre_table_done(struct byre_table *table);
 
 static inline uint32_t byre_table_page_count(const struct byre_table *table)

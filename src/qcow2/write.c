@@ -25,8 +25,8 @@
 
 /* What writing to a cluster takes. */
 enum way {
-    WAY_OVERWRITE,  /* exclusive data: its bytes are replaced */
-    WAY_KEEP_HOST,  /* an exclusive cluster that reads as zero: it is filled */
+    WAY_OVERWRITE, /* exclusive data: its bytes are replaced */
+    WAY_KEEP_HOST, /* an exclusive cluster that reads as zero: it is filled */
     WAY_ALLOCATE,
 };
 
@@ -45,8 +45,8 @@ static enum way way_of(const struct byre_qcow2 *image, uint64_t entry)
 }
 
 /* How many entries of a slice, from `index` on and at most `max`, go the way of the first one, in one host run. */
-static int count_run(const struct byre_qcow2 *image, const struct byre_slice *slice, unsigned index, unsigned max,
-                     uint64_t goff, unsigned *ret_count, struct byre_error *err)
+static int count_run(const struct byre_qcow2 *image, const struct byre_slice *slice, unsigned index,
+                     unsigned max, uint64_t goff, unsigned *ret_count, struct byre_error *err)
 {
     uint64_t first = byre_get_be64(slice->bytes + index * 8);
     enum way way = way_of(image, first);
@@ -69,18 +69,19 @@ static int count_run(const struct byre_qcow2 *image, const struct byre_slice *sl
 }
 
 /* Finds the place for a run from reservation->first on, and shortens the reservation to it. */
-static int place_locked(struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation, struct byre_error *err)
+static int place_locked(struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation,
+                        struct byre_error *err)
 {
     uint64_t first = reservation->first, count, entry;
     struct byre_slice *slice;
-    unsigned index, run;
+    unsigned index, run = 0;
     int rc = byre_check_writable_locked(image, err);
 
     if (rc == 0)
         rc = byre_l2_slice_for_write_locked(image, first, &slice, &index, err);
     if (rc == 0)
-        rc = count_run(image, slice, index, (unsigned)((reservation->end - first) >> image->cluster_bits), first, &run,
-                       err);
+        rc = count_run(image, slice, index, (unsigned)((reservation->end - first) >> image->cluster_bits),
+                       first, &run, err);
     if (rc < 0)
         return rc;
     entry = byre_get_be64(slice->bytes + index * 8);
@@ -230,7 +231,8 @@ static int publish_locked(struct byre_qcow2 *image, const struct byre_qcow2_rese
     return 0;
 }
 
-int byre_qcow2_publish(struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation, struct byre_error *err)
+int byre_qcow2_publish(struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation,
+                       struct byre_error *err)
 {
     int rc = 0;
 
@@ -285,7 +287,7 @@ static int write_some(struct byre_qcow2 *image, uint64_t goff, const struct iove
 int byre_qcow2_writev(struct byre_qcow2 *image, uint64_t goff, const struct iovec *iov, int iov_count,
                       uint64_t length, struct byre_error *err)
 {
-    uint64_t written;
+    uint64_t written = 0;
 
     if (!byre_range_within(goff, length, image->header.size))
         return byre_error_set(err, -EINVAL, "range past the end of the disk");

@@ -74,8 +74,8 @@ static int change_slice_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t
 }
 
 /* The next stretch of [goff, end) that is to be changed at once; *ret_idle: it reads as zero without an L2 table. */
-static int next_stretch_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t end, uint64_t *ret_end, bool *ret_idle,
-                               struct byre_error *err)
+static int next_stretch_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t end, uint64_t *ret_end,
+                               bool *ret_idle, struct byre_error *err)
 {
     uint64_t span = 1ULL << (image->cluster_bits + image->l2_bits), hoff;
     int rc = byre_check_writable_locked(image, err);
@@ -153,8 +153,8 @@ static int write_as_data(struct byre_qcow2 *image, uint64_t goff, uint64_t lengt
 }
 
 /* The whole clusters within [goff, goff+length): empty if there are none. */
-static void whole_clusters(const struct byre_qcow2 *image, uint64_t goff, uint64_t length, uint64_t *ret_start,
-                           uint64_t *ret_end)
+static void whole_clusters(const struct byre_qcow2 *image, uint64_t goff, uint64_t length,
+                           uint64_t *ret_start, uint64_t *ret_end)
 {
     uint64_t end = goff + length;
 

@@ -234,7 +234,7 @@ static void inflate(const struct byre_qcow2_compressed *item)
     byre_codec_free(codec);
 }
 
-int byre_qcow2_fill_compressed(struct byre_qcow2 *image, const struct byre_qcow2_compressed *items,
+int byre_qcow2_fill_compressed(struct byre_qcow2 *image, struct byre_qcow2_compressed *items,
                                size_t count, struct byre_error *err)
 {
     int r = maybe_fail(FILL, err);
@@ -247,7 +247,7 @@ int byre_qcow2_fill_compressed(struct byre_qcow2 *image, const struct byre_qcow2
     return r;
 }
 
-int byre_qcow2_publish_compressed(struct byre_qcow2 *image, const struct byre_qcow2_compressed *items,
+int byre_qcow2_publish_compressed(struct byre_qcow2 *image, struct byre_qcow2_compressed *items,
                                   size_t count, struct byre_error *err)
 {
     int r = maybe_fail(PUBLISH, err);
@@ -258,7 +258,7 @@ int byre_qcow2_publish_compressed(struct byre_qcow2 *image, const struct byre_qc
     return r;
 }
 
-void byre_qcow2_abandon_compressed(struct byre_qcow2 *image, const struct byre_qcow2_compressed *items,
+void byre_qcow2_abandon_compressed(struct byre_qcow2 *image, struct byre_qcow2_compressed *items,
                                    size_t count)
 {
     for (size_t i = 0; i < count; i++) {

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Making new images.
+ *
+ *   N1. Everything that can be refused is refused before a file is made or truncated; the backing chain is opened
+ *       before, too.
+ *   N2. A file that was made here is removed unless it is sealed.  One that was there before, and a device, stay.
+ *   N3. Before it is sealed, a qcow2 file has no magic.
+ */
+#include "config.h"
+
+#include "byre/create.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arith.h"
+#include "base/cleanup.h"
+#include "disk/disk.h"
+#include "disk/open.h"
+#include "store/file.h"
+
+#define DEFAULT_CLUSTER_SIZE 65536u
+#define DEFAULT_REFCOUNT_BITS 16u
+#define FULL_BUFFER (1u << 20)
+
+/* The options as numbers. */
+struct plan {
+    bool qcow2;
+    uint64_t size;
+    struct byre_qcow2_create_options image; /* qcow2; its preallocation counts for raw as well */
+};
+
+/* --- reading the options -------------------------------------------------------------------------------- */
+
+/* The index of `word` in `words`, or -1. */
+static int find_word(const char *word, const char *const *words, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (strcmp(word, words[i]) == 0)
+            return i;
+    }
+    return -1;
+}
+
+static int bad_value(const char *option, const char *value, struct byre_error *err)
+{
+    return byre_error_set(err, -EINVAL, "Parameter '%s' does not accept value '%s'", option, value);
+}
+
+static int plan_preallocation(const char *word, struct plan *plan, struct byre_error *err)
+{
+    static const char *const words[] = { "off", "metadata", "falloc", "full" };
+    int i = word ? find_word(word, words, ARRAY_LEN(words)) : BYRE_PREALLOC_OFF;
+
+    if (i < 0 && !plan->qcow2)
+        return byre_error_set(err, -EINVAL, "invalid parameter value: %s", word);
+    if (i < 0)
+        return bad_value("preallocation", word, err);
+    if (i == BYRE_PREALLOC_METADATA && !plan->qcow2)
+        return byre_error_set(err, -EINVAL, "Unsupported preallocation mode: %s", word);
+    plan->image.preallocation = (enum byre_preallocation)i;
+    return 0;
+}
+
+static int plan_version(const char *compat, struct plan *plan, struct byre_error *err)
+{
+    static const char *const words[] = { "0.10", "v2", "1.1", "v3" };
+    int i = compat ? find_word(compat, words, ARRAY_LEN(words)) : 3;
+
+    if (i < 0)
+        return bad_value("version", compat, err);
+    plan->image.version = i < 2 ? 2 : 3;
+    return 0;
+}
+
+static int plan_compression(const char *word, struct plan *plan, struct byre_error *err)
+{
+    static const char *const words[] = { "zlib", "zstd" };
+    int i = word ? find_word(word, words, ARRAY_LEN(words)) : BYRE_COMPRESSION_ZLIB;
+
+    if (i < 0)
+        return bad_value("compression-type", word, err);
+    plan->image.compression = (unsigned)i;
+    return 0;
+}
+
+static int plan_widths(const struct byre_create_options *options, struct plan *plan, struct byre_error *err)
+{
+    uint32_t cluster_size = options->cluster_size ? options->cluster_size : DEFAULT_CLUSTER_SIZE;
+    unsigned bits = options->refcount_bits ? options->refcount_bits : DEFAULT_REFCOUNT_BITS;
+
+    if (!byre_is_power_of_two(cluster_size) || cluster_size < 1U << BYRE_QCOW2_CLUSTER_BITS_MIN ||
+        cluster_size > 1U << BYRE_QCOW2_CLUSTER_BITS_MAX)
+        return byre_error_set(err, -EINVAL, "Cluster size must be a power of two between %d and %dk",
+                              1 << BYRE_QCOW2_CLUSTER_BITS_MIN, 1 << (BYRE_QCOW2_CLUSTER_BITS_MAX - 10));
+    if (!byre_is_power_of_two(bits) || bits > 64)
+        return byre_error_set(err, -EINVAL,
+                              "Refcount width must be a power of two and may not exceed 64 bits");
+    plan->image.cluster_bits = byre_log2(cluster_size);
+    plan->image.refcount_order = byre_log2(bits);
+    return 0;
+}
+
+/* What goes together and what does not. */
+static int check_plan(const struct plan *plan, struct byre_error *err)
+{
+    static const char needs_v3[] = "compatibility level 1.1 or above (use version=v3 or greater)";
+    const struct byre_qcow2_create_options *image = &plan->image;
+
+    if (image->version < 3 && image->lazy_refcounts)
+        return byre_error_set(err, -EINVAL, "Lazy refcounts only supported with compatibility level 1.1 and above "
+                              "(use version=v3 or greater)");
+    if (image->version < 3 && 1U << image->refcount_order != DEFAULT_REFCOUNT_BITS)
+        return byre_error_set(err, -EINVAL, "Different refcount widths than %u bits require %s",
+                              DEFAULT_REFCOUNT_BITS, needs_v3);
+    if (image->version < 3 && image->compression != BYRE_COMPRESSION_ZLIB)
+        return byre_error_set(err, -EINVAL, "Non-zlib compression type is only supported with compatibility level "
+                              "1.1 and above (use version=v3 or greater)");
+    if (image->backing_name && image->preallocation != BYRE_PREALLOC_OFF)
+        return byre_error_set(err, -EINVAL, "Backing file and preallocation can only be used at the same time if "
+                              "extended_l2 is on");
+    return 0;
+}
+
+static int plan_backing(const struct byre_create_options *options, struct plan *plan, struct byre_error *err)
+{
+    const char *name = options->backing_name, *format = options->backing_format;
+
+    if (format && !name)
+        return byre_error_set(err, -EINVAL, "Backing format cannot be used without backing file");
+    if (name && !*name)
+        return byre_error_set(err, -EINVAL, "Expected backing file name, got empty string");
+    if (name && !format)
+        return byre_error_set(err, -EINVAL, "Backing file '%s' specified without backing format", name);
+    if (format && !byre_format_known(format))
+        return bad_value("backing-fmt", format, err);
+    if (name && strlen(name) > BYRE_QCOW2_BACKING_NAME_MAX)
+        return byre_error_set(err, -EINVAL, "Could not assign backing file '%.64s...': its name is longer than %u "
+                              "bytes", name, BYRE_QCOW2_BACKING_NAME_MAX);
+    plan->image.backing_name = name;
+    plan->image.backing_format = format;
+    return 0;
+}
+
+/* An image that needs a larger L1 table than there may be, or bytes that no file offset reaches. */
+static int plan_size(const struct byre_create_options *options, struct plan *plan, struct byre_error *err)
+{
+    struct byre_qcow2_header header = { .cluster_bits = plan->image.cluster_bits };
+    bool too_large = options->size > (uint64_t)INT64_MAX - BYRE_SECTOR;
+
+    plan->size = too_large ? 0 : byre_round_up(options->size, BYRE_SECTOR);
+    plan->image.size = plan->size;
+    if (plan->qcow2 && !too_large)
+        too_large = byre_qcow2_header_l1_needed(&header, plan->size) > BYRE_QCOW2_L1_BYTES_MAX / 8;
+    if (!too_large)
+        return 0;
+    return byre_error_set(err, -EFBIG, "The image size is too large for file format '%s'%s", options->format,
+                          plan->qcow2 ? " (try using a larger cluster size)" : "");
+}
+
+static int plan_qcow2(const struct byre_create_options *options, struct plan *plan, struct byre_error *err)
+{
+    int r = plan_widths(options, plan, err);
+
+    plan->image.lazy_refcounts = options->lazy_refcounts;
+    if (r == 0)
+        r = plan_version(options->compat, plan, err);
+    if (r == 0)
+        r = plan_compression(options->compression_type, plan, err);
+    if (r == 0)
+        r = plan_backing(options, plan, err);
+    return r == 0 ? check_plan(plan, err) : r;
+}
+
+/* Options that a raw image has not. */
+static int check_raw(const struct byre_create_options *options, struct byre_error *err)
+{
+    const struct {
+        const char *name;
+        bool is_set;
+    } others[] = {
+        { "cluster_size", options->cluster_size != 0 },
+        { "compat", options->compat != NULL },
+        { "refcount_bits", options->refcount_bits != 0 },
+        { "lazy_refcounts", options->lazy_refcounts },
+        { "compression_type", options->compression_type != NULL },
+        { "backing_file", options->backing_name != NULL },
+        { "backing_fmt", options->backing_format != NULL },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        if (others[i].is_set)
+            return byre_error_set(err, -EINVAL, "Invalid parameter '%s' for file format 'raw'",
+                                  others[i].name);
+    }
+    return 0;
+}
+
+static int make_plan(const struct byre_create_options *options, struct plan *plan, struct byre_error *err)
+{
+    int r;
+
+    *plan = (struct plan){ 0 };
+    if (!options->format || !byre_format_known(options->format))
+        return byre_error_set(err, -EINVAL, "Unknown file format '%s'", options->format ? options->format : "");
+    plan->qcow2 = strcmp(options->format, "qcow2") == 0;
+    r = plan_preallocation(options->preallocation, plan, err);
+    if (r == 0)
+        r = plan->qcow2 ? plan_qcow2(options, plan, err) : check_raw(options, err);
+    return r == 0 ? plan_size(options, plan, err) : r;
+}
+
+/* --- making the file ------------------------------------------------------------------------------------ */
+
+/* Writes zeros everywhere: not what the file system might take for zeros, but bytes. */
+static int write_full(struct byre_store *store, uint64_t size, struct byre_error *err)
+{
+    CLEANUP(free_ptr) uint8_t *zeros = aligned_alloc(4096, FULL_BUFFER);
+    uint64_t part;
+    int r = 0;
+
+    if (!zeros)
+        return byre_error_set_errno(err, -ENOMEM, "could not preallocate '%s'", store->name);
+    memset(zeros, 0, FULL_BUFFER);
+    for (uint64_t at = 0; r == 0 && at < size; at += part) {
+        part = MIN(size - at, (uint64_t)FULL_BUFFER);
+        r = byre_store_pwrite(store, zeros, part, at, err);
+    }
+    return r;
+}
+
+static int make_raw(struct byre_layer *layer, const struct plan *plan, struct byre_error *err)
+{
+    int r = byre_store_truncate(layer->store, plan->size, err);
+
+    if (r == 0 && plan->image.preallocation == BYRE_PREALLOC_FALLOC)
+        r = byre_store_allocate(layer->store, 0, plan->size, err);
+    if (r == 0 && plan->image.preallocation == BYRE_PREALLOC_FULL)
+        r = write_full(layer->store, plan->size, err);
+    layer->size = plan->size;
+    return r;
+}
+
+static int make_file(struct byre_disk *disk, const struct plan *plan,
+                     const struct byre_open_options *open_options, struct byre_error *err)
+{
+    const struct byre_file_options file_options = {
+        .cache = open_options->cache,
+        .create = true,
+        .no_lock = open_options->no_lock,
+    };
+    struct byre_layer *layer = &disk->layers[0];
+    int r = byre_file_open(layer->name, &file_options, &layer->store, &disk->created, err);
+
+    if (r < 0)
+        return r;
+    disk->unsealed = true;
+    if (!plan->qcow2)
+        return make_raw(layer, plan, err);
+    r = byre_qcow2_create(layer->store, &plan->image, &layer->qcow2, err);
+    layer->size = plan->size;
+    return r;
+}
+
+static int make_disk(struct byre_disk *disk, const char *name, const struct plan *plan,
+                     const struct byre_open_options *open_options, struct byre_error *err)
+{
+    int r = 0;
+
+    if (!byre_disk_add_layer(disk, name))
+        return byre_error_set_errno(err, -ENOMEM, "Could not create '%s'", name);
+    if (plan->image.backing_name && !open_options->no_backing)
+        r = byre_disk_open_chain(disk, plan->image.backing_name, plan->image.backing_format, open_options, err);
+    if (r == 0)
+        r = make_file(disk, plan, open_options, err);
+    return r == 0 ? byre_disk_complete(disk, open_options, err) : r;
+}
+
+int byre_create_open(const char *name, const struct byre_create_options *options,
+                     const struct byre_open_options *open_options, struct byre_disk **ret_disk,
+                     struct byre_error *err)
+{
+    struct byre_open_options writable = open_options ? *open_options : (struct byre_open_options){ 0 };
+    struct byre_disk *disk;
+    struct plan plan;
+    int r = make_plan(options, &plan, err);
+
+    if (r < 0)
+        return r;
+    if (!*name)
+        return byre_error_set_errno(err, -ENOENT, "Could not create '%s'", name);
+    writable.writable = true;
+    disk = byre_disk_new();
+    if (!disk)
+        return byre_error_set_errno(err, -ENOMEM, "Could not create '%s'", name);
+    r = make_disk(disk, name, &plan, &writable, err);
+    if (r < 0) {
+        byre_disk_free(disk, NULL);
+        return r;
+    }
+    *ret_disk = disk;
+    return 0;
+}
+
+int byre_seal(struct byre_disk *disk, struct byre_error *err)
+{
+    int r;
+
+    if (!disk->unsealed)
+        return 0;
+    r = disk->layers[0].qcow2 ? byre_qcow2_seal(disk->layers[0].qcow2, err) : byre_flush(disk, err);
+    if (r == 0)
+        disk->unsealed = false;
+    return r;
+}
+
+int byre_create(const char *name, const struct byre_create_options *options, struct byre_error *err)
+{
+    const struct byre_open_options open_options = { .no_backing = true };
+    struct byre_disk *disk;
+    int r = byre_create_open(name, options, &open_options, &disk, err);
+
+    if (r < 0)
+        return r;
+    r = byre_seal(disk, err);
+    if (r < 0) {
+        byre_disk_free(disk, NULL);
+        return r;
+    }
+    return byre_close(disk, err);
+}
+
+int byre_create_check_backing(const char *name, const char *backing_name, const char *backing_format,
+                              uint64_t *ret_size, const char **ret_format, struct byre_error *err)
+{
+    const struct byre_open_options options = { .format = backing_format };
+    CLEANUP(free_ptr) char *path = NULL;
+    struct byre_disk *disk;
+    int r;
+
+    if (byre_name_is_protocol(backing_name))
+        return byre_error_set(err, -ENOTSUP, "Could not open '%s': backing files can only be named by a path",
+                              backing_name);
+    path = byre_resolve_name(name, backing_name);
+    if (!path)
+        return byre_error_set_errno(err, -ENOMEM, "Could not open '%s'", backing_name);
+    r = byre_disk_open(path, &options, &disk, err);
+    if (r < 0)
+        return r;
+    *ret_size = byre_get_size(disk);
+    *ret_format = byre_layer_format(disk, 0);
+    byre_close(disk, NULL);
+    return 0;
+}

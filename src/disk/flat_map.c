@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The flat map: chunks of entries, filled on demand through the whole chain, evicted by clock.
+ *
+ *   M1. A chunk describes CHUNK_GRAINS grains.  An entry says where its grain starts; it is true of the grain's
+ *       bytes up to where the entry's layer is visible to, after which they are zero.  That one layer answers for
+ *       a whole grain follows from the grain being no larger than any cluster of the chain; a raw file at the
+ *       bottom counts as data where any part of the grain is.
+ *   M2. A fill is published only if no change of layer 0 came to its range since before the tables were read: the
+ *       generation tells.  What was mapped but not published still answers the one request that asked for it: it
+ *       was true during that request.
+ *   M3. A change bumps the generation first, and then corrects or forgets the entries that are there.
+ *   M4. The bytes of all chunks stay under the budget, one chunk apart.
+ *   M5. `mutex` is the innermost lock: nothing that may wait is called while it is held.
+ */
+#include "config.h"
+
+#include "disk/flat_map.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arith.h"
+#include "base/cleanup.h"
+#include "disk/flat_entry.h"
+
+enum {
+    CHUNK_GRAINS = 512,
+    GENERATIONS = 1024, /* a power of two */
+    BUCKETS_MAX = 1 << 14,
+};
+
+struct chunk {
+    uint64_t number;          /* of the first grain, divided by CHUNK_GRAINS */
+    struct chunk *hash_next;
+    struct chunk *prev, *next; /* the ring that the clock's hand goes round */
+    bool used;                /* since the hand came by */
+    struct byre_flat_side side;
+    uint64_t entries[CHUNK_GRAINS];
+};
+
+struct byre_flat_map {
+    struct byre_disk *disk;
+    unsigned grain_bits;
+    uint64_t budget;
+    uint64_t *visible_end;      /* by layer: bytes from there on do not show */
+
+    pthread_mutex_t mutex;      /* all below */
+    uint64_t generations[GENERATIONS]; /* of chunks, by number modulo GENERATIONS */
+    struct chunk **buckets;
+    uint64_t bucket_mask;
+    struct chunk *hand;
+    uint64_t bytes;
+};
+
+static uint64_t chunk_number(const struct byre_flat_map *map, uint64_t goff)
+{
+    return (goff >> map->grain_bits) / CHUNK_GRAINS;
+}
+
+static uint64_t chunk_start(const struct byre_flat_map *map, uint64_t number)
+{
+    return number * CHUNK_GRAINS << map->grain_bits;
+}
+
+static uint64_t chunk_bytes(const struct chunk *chunk)
+{
+    return sizeof *chunk + chunk->side.cap * sizeof *chunk->side.ptr;
+}
+
+static void chunk_free(struct chunk *chunk)
+{
+    vec_done(&chunk->side);
+    free(chunk);
+}
+
+/* --- finding and evicting chunks: all under the mutex --------------------------------------------------- */
+
+static struct chunk **bucket_of(struct byre_flat_map *map, uint64_t number)
+{
+    return &map->buckets[number & map->bucket_mask];
+}
+
+static struct chunk *find_locked(struct byre_flat_map *map, uint64_t number)
+{
+    struct chunk *chunk = *bucket_of(map, number);
+
+    while (chunk && chunk->number != number)
+        chunk = chunk->hash_next;
+    return chunk;
+}
+
+static void remove_locked(struct byre_flat_map *map, struct chunk *chunk)
+{
+    struct chunk **link = bucket_of(map, chunk->number);
+
+    while (*link != chunk)
+        link = &(*link)->hash_next;
+    *link = chunk->hash_next;
+    if (map->hand == chunk)
+        map->hand = chunk->next == chunk ? NULL : chunk->next;
+    chunk->prev->next = chunk->next;
+    chunk->next->prev = chunk->prev;
+    map->bytes -= chunk_bytes(chunk);
+    chunk_free(chunk);
+}
+
+/* Makes room for `bytes` more, as far as there are chunks. */
+static void evict_locked(struct byre_flat_map *map, uint64_t bytes)
+{
+    while (map->hand && map->bytes + bytes > map->budget) {
+        struct chunk *chunk = map->hand;
+
+        map->hand = chunk->next;
+        if (chunk->used)
+            chunk->used = false;
+        else
+            remove_locked(map, chunk);
+    }
+}
+
+static void insert_locked(struct byre_flat_map *map, struct chunk *chunk)
+{
+    struct chunk **bucket = bucket_of(map, chunk->number);
+    struct chunk *old = find_locked(map, chunk->number);
+
+    if (old)
+        remove_locked(map, old);
+    evict_locked(map, chunk_bytes(chunk));
+    chunk->hash_next = *bucket;
+    *bucket = chunk;
+    if (map->hand) {
+        chunk->next = map->hand;
+        chunk->prev = map->hand->prev;
+        chunk->prev->next = chunk->next->prev = chunk;
+    } else {
+        map->hand = chunk->prev = chunk->next = chunk;
+    }
+    map->bytes += chunk_bytes(chunk);
+}
+
+/* --- entries become extents ----------------------------------------------------------------------------- */
+
+/* Where the extents of a look-up go. */
+struct sink {
+    struct byre_extent *extents;
+    int count, max;
+    uint64_t at, end; /* the guest range still to be described */
+};
+
+/* Appends the next `length` bytes: false if there is no room. */
+static bool emit(const struct byre_flat_map *map, struct sink *sink, struct byre_extent extent)
+{
+    struct byre_extent *last = sink->count ? &sink->extents[sink->count - 1] : NULL;
+
+    if (last && byre_flat_continues(map->disk, last, &extent)) {
+        last->length += extent.length;
+    } else {
+        if (sink->count == sink->max)
+            return false;
+        sink->extents[sink->count++] = extent;
+    }
+    sink->at += extent.length;
+    return true;
+}
+
+/* Describes from sink->at to the end of its grain: false if there is no room. */
+static bool emit_grain(const struct byre_flat_map *map, struct sink *sink, const struct chunk *chunk,
+                       uint64_t entry)
+{
+    uint64_t grain = 1ULL << map->grain_bits;
+    uint64_t start = byre_round_down(sink->at, grain), end = MIN(start + grain, sink->end), shown;
+    struct byre_extent extent = byre_flat_decode(map->disk, entry, &chunk->side, start);
+
+    shown = extent.kind == BYRE_EXTENT_HOLE ? end : MIN(end, map->visible_end[extent.layer]);
+    if (sink->at < shown) {
+        if (extent.kind == BYRE_EXTENT_DATA)
+            extent.hoff += sink->at - start;
+        extent.goff = sink->at;
+        extent.length = shown - sink->at;
+        if (!emit(map, sink, extent))
+            return false;
+    }
+    if (sink->at == end)
+        return true;
+    return emit(map, sink, (struct byre_extent){ .goff = sink->at, .length = end - sink->at,
+                                                 .kind = BYRE_EXTENT_HOLE });
+}
+
+/* Describes as much as the chunk knows: 1 if something of its part of the range is unknown, else 0. */
+static int emit_chunk(const struct byre_flat_map *map, struct sink *sink, const struct chunk *chunk)
+{
+    uint64_t end = MIN(sink->end, chunk_start(map, chunk->number + 1));
+
+    while (sink->at < end) {
+        uint64_t entry = chunk->entries[(sink->at >> map->grain_bits) % CHUNK_GRAINS];
+
+        if (!entry)
+            return 1;
+        if (!emit_grain(map, sink, chunk, entry))
+            break;
+    }
+    return 0;
+}
+
+/* --- filling -------------------------------------------------------------------------------------------- */
+
+/* Sets the entries of the grains that start within [start, end) from the extents of byre_disk_map, which cover
+ * all of it and begin and end at grains (the end of the disk apart).  Where several extents share a grain, the
+ * file is at its bottom (M1): data wins, and then whatever is not past an end. */
+static int set_entries(const struct byre_flat_map *map, struct chunk *chunk, const byre_extent_vec *extents)
+{
+    uint64_t grain = 1ULL << map->grain_bits;
+
+    for (size_t i = 0; i < extents->len; i++) {
+        const struct byre_extent *extent = &extents->ptr[i];
+        uint64_t end = extent->goff + extent->length;
+
+        for (uint64_t at = byre_round_down(extent->goff, grain); at < end; at += grain) {
+            uint64_t *entry = &chunk->entries[(at >> map->grain_bits) % CHUNK_GRAINS];
+            uint64_t next;
+            int r;
+
+            if (byre_flat_outranks(*entry, extent))
+                continue;
+            r = byre_flat_encode(map->disk, extent, at, &chunk->side, &next);
+            if (r < 0)
+                return r;
+            *entry = next;
+        }
+    }
+    return 0;
+}
+
+/* A chunk with the entries for [goff, end). */
+static int make_chunk(struct byre_flat_map *map, uint64_t goff, uint64_t end, struct chunk **ret_chunk,
+                      struct byre_error *err)
+{
+    byre_extent_vec extents = VEC_INIT;
+    struct chunk *chunk = calloc(1, sizeof *chunk);
+    int r;
+
+    if (!chunk)
+        return byre_error_set_errno(err, -ENOMEM, "could not map a part of '%s'", map->disk->layers[0].name);
+    chunk->number = chunk_number(map, goff);
+    r = byre_disk_map(map->disk, 0, goff, end - goff, &extents, err);
+    if (r == 0) {
+        r = set_entries(map, chunk, &extents);
+        if (r < 0)
+            byre_error_set_errno(err, r, "could not map a part of '%s'", map->disk->layers[0].name);
+    }
+    vec_done(&extents);
+    if (r < 0) {
+        chunk_free(chunk);
+        return r;
+    }
+    *ret_chunk = chunk;
+    return 0;
+}
+
+/* Maps the whole chunk of sink->at, or, where that fails, only what is asked for: damage elsewhere is no reason
+ * to fail.  *ret_whole tells which. */
+static int map_chunk(struct byre_flat_map *map, const struct sink *sink, struct chunk **ret_chunk,
+                     bool *ret_whole, struct byre_error *err)
+{
+    uint64_t grain = 1ULL << map->grain_bits, number = chunk_number(map, sink->at);
+    uint64_t end = MIN(chunk_start(map, number + 1), map->disk->size);
+    int r = make_chunk(map, chunk_start(map, number), end, ret_chunk, NULL);
+
+    *ret_whole = r == 0;
+    if (r == 0)
+        return 0;
+    end = MIN(end, byre_round_up(sink->end, grain));
+    return make_chunk(map, byre_round_down(sink->at, grain), end, ret_chunk, err);
+}
+
+/* Describes the part of the range that is in the chunk of sink->at by reading tables. */
+static int fill(struct byre_flat_map *map, struct sink *sink, uint64_t generation, struct byre_error *err)
+{
+    uint64_t number = chunk_number(map, sink->at);
+    struct chunk *chunk;
+    bool whole;
+    int r = map_chunk(map, sink, &chunk, &whole, err);
+
+    if (r < 0)
+        return r;
+    emit_chunk(map, sink, chunk);
+    pthread_mutex_lock(&map->mutex);
+    if (whole && map->generations[number % GENERATIONS] == generation)
+        insert_locked(map, STEAL(chunk));
+    pthread_mutex_unlock(&map->mutex);
+    if (chunk)
+        chunk_free(chunk);
+    return 0;
+}
+
+/* Describes what is known of the chunk of sink->at: 1 if something is missing, with the generation. */
+static int emit_known(struct byre_flat_map *map, struct sink *sink, uint64_t *ret_generation)
+{
+    uint64_t number = chunk_number(map, sink->at);
+    struct chunk *chunk;
+    LOCK_SCOPE(&map->mutex);
+
+    *ret_generation = map->generations[number % GENERATIONS];
+    chunk = find_locked(map, number);
+    if (!chunk)
+        return 1;
+    chunk->used = true;
+    return emit_chunk(map, sink, chunk);
+}
+
+int byre_flat_map_lookup(struct byre_flat_map *map, uint64_t goff, uint64_t length,
+                         struct byre_extent *extents, int max, struct byre_error *err)
+{
+    struct sink sink = { extents, 0, max, goff, goff + length };
+
+    while (sink.at < sink.end) {
+        uint64_t before = sink.at, generation;
+        int r = 0;
+
+        if (emit_known(map, &sink, &generation))
+            r = fill(map, &sink, generation, err);
+        if (r < 0 && !sink.count)
+            return r;
+        if (r < 0 || sink.at == before)
+            break; /* what comes before a failure, or fits, is told first */
+    }
+    return sink.count;
+}
+
+/* --- changes -------------------------------------------------------------------------------------------- */
+
+/* Corrects the entries of the chunk within [goff, end). */
+static void correct_chunk(const struct byre_flat_map *map, struct chunk *chunk, const struct byre_extent *now)
+{
+    uint64_t grain = 1ULL << map->grain_bits;
+    uint64_t at = MAX(now->goff, chunk_start(map, chunk->number));
+    uint64_t end = MIN(now->goff + now->length, chunk_start(map, chunk->number + 1));
+
+    for (; at < end; at += grain) {
+        uint64_t *entry = &chunk->entries[(at >> map->grain_bits) % CHUNK_GRAINS];
+
+        *entry = 0;
+        /* What a hole shows is for the next look-up to find out; compressed clusters would need memory. */
+        if (now->kind == BYRE_EXTENT_DATA || now->kind == BYRE_EXTENT_ZERO)
+            (void)byre_flat_encode(map->disk, now, at, NULL, entry);
+    }
+}
+
+static void correct_many(struct byre_flat_map *map, uint64_t first, uint64_t last,
+                         const struct byre_extent *now)
+{
+    struct chunk *chunk = map->hand;
+
+    for (int i = 0; i < GENERATIONS; i++)
+        map->generations[i]++;
+    if (!chunk)
+        return;
+    do {
+        if (chunk->number >= first && chunk->number <= last)
+            correct_chunk(map, chunk, now);
+        chunk = chunk->next;
+    } while (chunk != map->hand);
+}
+
+void byre_flat_map_remapped(struct byre_flat_map *map, const struct byre_extent *now)
+{
+    uint64_t first = chunk_number(map, now->goff);
+    uint64_t last = chunk_number(map, now->goff + now->length - 1);
+    LOCK_SCOPE(&map->mutex);
+
+    if (last - first >= GENERATIONS) {
+        correct_many(map, first, last, now);
+        return;
+    }
+    for (uint64_t number = first; number <= last; number++) {
+        struct chunk *chunk = find_locked(map, number);
+
+        map->generations[number % GENERATIONS]++;
+        if (chunk)
+            correct_chunk(map, chunk, now);
+    }
+}
+
+/* --- making and releasing ------------------------------------------------------------------------------- */
+
+static uint64_t bucket_count(const struct byre_flat_map *map)
+{
+    uint64_t wanted = map->budget / sizeof(struct chunk), count = 16;
+
+    wanted = MIN(wanted, chunk_number(map, map->disk->size) + 1);
+    while (count < wanted && count < BUCKETS_MAX)
+        count *= 2;
+    return count;
+}
+
+int byre_flat_map_new(struct byre_disk *disk, uint64_t budget, struct byre_flat_map **ret_map,
+                      struct byre_error *err)
+{
+    struct byre_flat_map *map = calloc(1, sizeof *map);
+    uint64_t end = UINT64_MAX;
+
+    if (!map)
+        return byre_error_set_errno(err, -ENOMEM, "could not make a map of '%s'", disk->layers[0].name);
+    pthread_mutex_init(&map->mutex, NULL);
+    map->disk = disk;
+    map->grain_bits = byre_log2(disk->grain);
+    map->budget = budget ? budget : BYRE_FLAT_MAP_BYTES;
+    map->bucket_mask = bucket_count(map) - 1;
+    map->buckets = calloc(map->bucket_mask + 1, sizeof *map->buckets);
+    map->visible_end = calloc(disk->layer_count, sizeof *map->visible_end);
+    if (!map->buckets || !map->visible_end) {
+        byre_flat_map_free(map);
+        return byre_error_set_errno(err, -ENOMEM, "could not make a map of '%s'", disk->layers[0].name);
+    }
+    for (unsigned i = 0; i < disk->layer_count; i++) {
+        end = MIN(end, disk->layers[i].size);
+        map->visible_end[i] = end;
+    }
+    *ret_map = map;
+    return 0;
+}
+
+void byre_flat_map_free(struct byre_flat_map *map)
+{
+    if (!map)
+        return;
+    while (map->hand)
+        remove_locked(map, map->hand);
+    free(map->buckets);
+    free(map->visible_end);
+    pthread_mutex_destroy(&map->mutex);
+    free(map);
+}

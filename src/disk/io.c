@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Reading and writing a disk: map, then move.
+ *
+ *   R1. Who reads or writes at host offsets of layer 0 is in the epoch since before it mapped them.
+ *   R2. The fast path writes exclusive data of layer 0 only; whatever else a write meets goes to the engine, and
+ *       outside the epoch, so that it does not wait for itself.
+ *   R3. After a failed flush, and when the engine has become read-only, nothing is written any more.
+ *   R4. A disk that was taken for raw because nothing else matched stays so: see byre_probe.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/arith.h"
+#include "base/cleanup.h"
+#include "disk/disk.h"
+#include "disk/flat_map.h"
+#include "disk/inflated.h"
+#include "disk/move.h"
+#include "disk/open.h"
+
+enum { BATCH = 32 }; /* extents that are looked up at a time */
+
+static int check_range(const struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err)
+{
+    if (byre_range_within(goff, length, disk->size))
+        return 0;
+    return byre_error_set(err, -EINVAL, "'%s': %" PRIu64 " bytes at offset %" PRIu64
+                          " pass the end of the disk at %" PRIu64, disk->layers[0].name, length, goff,
+                          disk->size);
+}
+
+static int check_change(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err)
+{
+    int r = check_range(disk, goff, length, err), poisoned = atomic_load(&disk->poisoned);
+
+    if (r < 0)
+        return r;
+    if (!disk->writable)
+        return byre_error_set(err, -EROFS, "'%s' was opened for reading only", disk->layers[0].name);
+    if (poisoned)
+        return byre_error_set(err, -EROFS, "'%s' is read-only since a write to it failed: %s",
+                              disk->layers[0].name, strerror(-poisoned));
+    return 0;
+}
+
+/* Remembers that nothing may be written any more (R3). */
+static void poison(struct byre_disk *disk, int code)
+{
+    int none = 0;
+
+    atomic_compare_exchange_strong(&disk->poisoned, &none, code);
+}
+
+/* Passes on what a change of the top image came to. */
+static int changed(struct byre_disk *disk, int code)
+{
+    if (code == -EROFS)
+        poison(disk, code);
+    return code;
+}
+
+/* --- reading -------------------------------------------------------------------------------------------- */
+
+/* Reads the start of the range, a batch of extents; *ret_done is how much that was. */
+static int read_batch(struct byre_disk *disk, uint8_t *buf, uint64_t goff, size_t length, size_t *ret_done,
+                      struct byre_error *err)
+{
+    struct byre_extent extents[BATCH];
+    uint64_t ticket = byre_epoch_enter(disk->epoch);
+    uint64_t purges = byre_inflated_purges(disk->inflated);
+    int count = byre_flat_map_lookup(disk->map, goff, length, extents, BATCH, err), r = 0;
+
+    *ret_done = 0;
+    for (int i = 0; r == 0 && i < count; i++) {
+        r = byre_disk_move(disk, &extents[i], purges, buf + *ret_done, err);
+        *ret_done += extents[i].length;
+    }
+    byre_epoch_leave(disk->epoch, ticket);
+    return count < 0 ? count : r;
+}
+
+int byre_pread(struct byre_disk *disk, void *buf, size_t length, uint64_t goff, struct byre_error *err)
+{
+    size_t done = 0, part;
+    int r = check_range(disk, goff, length, err);
+
+    if (r < 0 || length == 0)
+        return r;
+    if (!disk->map)
+        return byre_store_pread(disk->layers[0].store, buf, length, goff, err);
+    for (; r == 0 && done < length; done += part)
+        r = read_batch(disk, (uint8_t *)buf + done, goff + done, length - done, &part, err);
+    return r;
+}
+
+/* --- writing -------------------------------------------------------------------------------------------- */
+
+/* Would the first sector, with these bytes (NULL: zeros) in it, be taken for another format? */
+static int check_first_sector(struct byre_disk *disk, const uint8_t *bytes, uint64_t goff, uint64_t length,
+                              struct byre_error *err)
+{
+    uint8_t sector[BYRE_SECTOR];
+    size_t part = MIN(length, BYRE_SECTOR - goff);
+    const char *format;
+    int r = byre_store_pread(disk->layers[0].store, sector, sizeof sector, 0, err);
+
+    if (r < 0)
+        return r;
+    if (bytes)
+        memcpy(sector + goff, bytes, part);
+    else
+        memset(sector + goff, 0, part);
+    format = byre_probe(sector, sizeof sector);
+    if (strcmp(format, "raw") == 0)
+        return 0;
+    byre_error_set_errno(err, -EPERM, "'%s' was taken for raw, and this would make it look like %s",
+                         disk->layers[0].name, format);
+    byre_error_hint(err, "Specify the 'raw' format explicitly to remove the restrictions.");
+    return -EPERM;
+}
+
+/* Must the guard be held for a change at `goff`? */
+static bool is_guarded(const struct byre_disk *disk, uint64_t goff, uint64_t length)
+{
+    return disk->layers[0].probed_raw && goff < BYRE_SECTOR && length;
+}
+
+static int write_raw(struct byre_disk *disk, const void *buf, size_t length, uint64_t goff,
+                     struct byre_error *err)
+{
+    struct byre_store *store = disk->layers[0].store;
+    int r;
+
+    if (!is_guarded(disk, goff, length))
+        return byre_store_pwrite(store, buf, length, goff, err);
+    LOCK_SCOPE(&disk->guard);
+    r = check_first_sector(disk, buf, goff, length, err);
+    return r < 0 ? r : byre_store_pwrite(store, buf, length, goff, err);
+}
+
+/* Writes the start of the range as far as it is exclusive data; *ret_done is how much that was. */
+static int write_fast(struct byre_disk *disk, const uint8_t *buf, uint64_t goff, size_t length,
+                      size_t *ret_done, struct byre_error *err)
+{
+    struct byre_extent extents[BATCH];
+    uint64_t ticket = byre_epoch_enter(disk->epoch);
+    int count = byre_flat_map_lookup(disk->map, goff, length, extents, BATCH, err), r = 0;
+
+    *ret_done = 0;
+    for (int i = 0; r == 0 && i < count; i++) {
+        const struct byre_extent *extent = &extents[i];
+
+        if (extent->kind != BYRE_EXTENT_DATA || extent->layer != 0 || !extent->exclusive)
+            break;
+        r = byre_store_pwrite(disk->layers[0].store, buf + *ret_done, extent->length, extent->hoff, err);
+        *ret_done += extent->length;
+    }
+    byre_epoch_leave(disk->epoch, ticket);
+    return count < 0 ? count : r;
+}
+
+static int write_qcow2(struct byre_disk *disk, const uint8_t *buf, size_t length, uint64_t goff,
+                       struct byre_error *err)
+{
+    size_t done = 0, part;
+    int r = 0;
+
+    do {
+        r = write_fast(disk, buf + done, goff + done, length - done, &part, err);
+        done += part;
+    } while (r == 0 && part && done < length);
+    if (r == 0 && done < length) {
+        struct iovec iov = { (void *)(buf + done), length - done };
+
+        r = changed(disk, byre_qcow2_writev(disk->layers[0].qcow2, goff + done, &iov, 1, iov.iov_len, err));
+    }
+    return r;
+}
+
+int byre_pwrite(struct byre_disk *disk, const void *buf, size_t length, uint64_t goff, struct byre_error *err)
+{
+    int r = check_change(disk, goff, length, err);
+
+    if (r < 0 || length == 0)
+        return r;
+    return disk->map ? write_qcow2(disk, buf, length, goff, err) : write_raw(disk, buf, length, goff, err);
+}
+
+/* --- zeros and discards --------------------------------------------------------------------------------- */
+
+static int zero_raw(struct byre_disk *disk, uint64_t goff, uint64_t length, unsigned flags,
+                    struct byre_error *err)
+{
+    struct byre_store *store = disk->layers[0].store;
+    int r;
+
+    if (!is_guarded(disk, goff, length))
+        return byre_store_write_zeroes(store, goff, length, flags, err);
+    LOCK_SCOPE(&disk->guard);
+    r = check_first_sector(disk, NULL, goff, length, err);
+    return r < 0 ? r : byre_store_write_zeroes(store, goff, length, flags, err);
+}
+
+int byre_write_zeroes(struct byre_disk *disk, uint64_t goff, uint64_t length, unsigned flags,
+                      struct byre_error *err)
+{
+    int r = check_change(disk, goff, length, err);
+
+    if (r < 0)
+        return r;
+    if (flags & ~BYRE_WRITE_ZEROES_UNMAP)
+        return byre_error_set(err, -EINVAL, "unknown flags %#x", flags);
+    if (length == 0)
+        return 0;
+    if (disk->map)
+        return changed(disk, byre_qcow2_write_zeroes(disk->layers[0].qcow2, goff, length, flags, err));
+    return zero_raw(disk, goff, length, flags & BYRE_WRITE_ZEROES_UNMAP ? BYRE_ZERO_UNMAP : 0, err);
+}
+
+/* A hole is made of the whole blocks in the range, where the store can do that. */
+static int discard_raw(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err)
+{
+    struct byre_store *store = disk->layers[0].store;
+    uint64_t align = store->limits.discard_align, end = goff + length, size;
+    int r = byre_store_size(store, &size, err);
+
+    if (r < 0)
+        return r;
+    goff = byre_round_up(goff, align);
+    end = byre_round_down(MIN(end, size), align);
+    if (goff >= end)
+        return 0;
+    r = zero_raw(disk, goff, end - goff, BYRE_ZERO_UNMAP | BYRE_ZERO_NO_FALLBACK, err);
+    return r == -ENOTSUP ? 0 : r;
+}
+
+int byre_discard(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err)
+{
+    int r = check_change(disk, goff, length, err);
+
+    if (r < 0 || length == 0)
+        return r;
+    if (disk->map)
+        return changed(disk, byre_qcow2_discard(disk->layers[0].qcow2, goff, length, err));
+    return discard_raw(disk, goff, length, err);
+}
+
+/* --- the rest ------------------------------------------------------------------------------------------- */
+
+int byre_flush(struct byre_disk *disk, struct byre_error *err)
+{
+    int poisoned = atomic_load(&disk->poisoned), r;
+
+    if (!disk->writable)
+        return 0;
+    if (poisoned)
+        return byre_error_set_errno(err, poisoned, "an earlier write or flush of '%s' failed",
+                                    disk->layers[0].name);
+    r = disk->map ? byre_qcow2_flush(disk->layers[0].qcow2, err)
+                  : byre_store_flush(disk->layers[0].store, err);
+    if (r < 0)
+        poison(disk, r);
+    return r;
+}
+
+uint64_t byre_get_size(const struct byre_disk *disk)
+{
+    return disk->size;
+}
+
+unsigned byre_layer_count(const struct byre_disk *disk)
+{
+    return disk->layer_count;
+}
+
+const char *byre_layer_name(const struct byre_disk *disk, unsigned layer)
+{
+    return layer < disk->layer_count ? disk->layers[layer].name : NULL;
+}
+
+const char *byre_layer_format(const struct byre_disk *disk, unsigned layer)
+{
+    if (layer >= disk->layer_count)
+        return NULL;
+    return disk->layers[layer].qcow2 ? "qcow2" : "raw";
+}
+
+int byre_close(struct byre_disk *disk, struct byre_error *err)
+{
+    return byre_disk_free(disk, err);
+}

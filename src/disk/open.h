@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Putting a disk together, for byre_open and byre_create_open.
+ */
+#ifndef BYRE_DISK_OPEN_H
+#define BYRE_DISK_OPEN_H
+
+#include "disk/disk.h"
+
+/* An empty disk; NULL on ENOMEM.  Whatever is done to it next, byre_disk_free releases it. */
+struct byre_disk *byre_disk_new(void);
+
+/* Closes and releases everything; the first error counts.  Removes a file that the disk made and never sealed. */
+int byre_disk_free(struct byre_disk *disk, struct byre_error *err);
+
+/* Appends an empty layer called `name`: NULL on ENOMEM.  The pointer is good until the next call. */
+struct byre_layer *byre_disk_add_layer(struct byre_disk *disk, const char *name);
+
+/*
+ * Opens the backing file that the last layer records as `backing_name`, and all below it.  `backing_format` NULL:
+ * probe.  Errors begin with "Could not open backing file: ", once for each layer below the last.
+ */
+int byre_disk_open_chain(struct byre_disk *disk, const char *backing_name, const char *backing_format,
+                         const struct byre_open_options *options, struct byre_error *err);
+
+/* Completes a disk whose layers are all open: sizes, the flat map, and what the top image needs from below. */
+int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *options,
+                       struct byre_error *err);
+
+/* As byre_open, but like qemu's own messages, those about the image itself do not say which one it is. */
+int byre_disk_open(const char *name, const struct byre_open_options *options, struct byre_disk **ret_disk,
+                   struct byre_error *err);
+
+#endif
