@@ -2,6 +2,10 @@
 /*
  * Holes of files, by lseek.  Owns one descriptor a layer, opened when it is first asked for, and the last run
  * it found, so that a long map costs few system calls.
+ *
+ * Holes tell something only of files whose space was reserved without being written: those that take up clearly less
+ * of the medium than their clusters would.  In others a hole is an accident of the last cluster written, and
+ * is not looked for, as qemu-img does.
  */
 #include "config.h"
 
@@ -10,14 +14,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/arith.h"
 #include "byre/disk.h"
+#include "byre/info.h"
 #include "cli/message.h"
 
 struct layer_file {
     bool tried;
-    int fd;              /* -1: it cannot be opened */
+    int fd;              /* -1: its holes are not looked for */
     uint64_t start, end; /* the last run found */
     bool hole;
 };
@@ -71,6 +78,39 @@ static bool find_run(struct layer_file *file, uint64_t hoff)
     return true;
 }
 
+/* Does the image take up less space than its clusters would, by more than a tenth and by more than two? */
+static bool looks_preallocated(const char *name, const struct stat *st)
+{
+    struct byre_info info;
+    uint64_t clusters, there;
+    bool sparse;
+
+    if (byre_info_read(name, NULL, true, &info, NULL) < 0)
+        return false;
+    if (!info.cluster_size) {
+        byre_info_done(&info);
+        return false;
+    }
+    clusters = byre_div_up((uint64_t)st->st_size, info.cluster_size);
+    there = (uint64_t)st->st_blocks * 512 / info.cluster_size;
+    sparse = clusters > MAX(there * 10 / 9, there + 2);
+    byre_info_done(&info);
+    return sparse;
+}
+
+/* The file of a layer, if holes are to be looked for in it; or -1. */
+static int open_layer(const char *name)
+{
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+
+    if (fd >= 0 && (fstat(fd, &st) < 0 || !looks_preallocated(name, &st))) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
 uint64_t byre_file_holes_next(struct byre_file_holes *holes, unsigned layer, uint64_t hoff, uint64_t length,
                               bool *ret_hole)
 {
@@ -78,7 +118,7 @@ uint64_t byre_file_holes_next(struct byre_file_holes *holes, unsigned layer, uin
 
     if (!file->tried) {
         file->tried = true;
-        file->fd = open(byre_layer_name(holes->disk, layer), O_RDONLY | O_CLOEXEC);
+        file->fd = open_layer(byre_layer_name(holes->disk, layer));
     }
     if (file->fd < 0 || ((hoff < file->start || hoff >= file->end) && !find_run(file, hoff))) {
         *ret_hole = false;

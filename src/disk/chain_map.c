@@ -3,8 +3,8 @@
  * Mapping through the chain: the extents of one layer, with those of the next one put where it has holes.
  *
  *   C1. Each layer's tables are read once for a range, and only where all layers above have holes.
- *   C2. Where a layer ends, what is above it ends the search: the layers below are not looked at, and the hole
- *       counts as the last one of the layer that stands on the short one.
+ *   C2. Where a layer ends, what is above it ends the search: the layers below are not looked at, and the
+ *       hole counts as the last one of the layer that stands on the short one.
  *   C3. Before each step the list covers the range in order and without gaps.  Holes in it that are not
  *       `at_eof` are still to be looked up.
  */

@@ -10,8 +10,8 @@
 /* Does `next` follow on `last`, so that one extent describes both? */
 bool byre_extent_continues(const struct byre_extent *last, const struct byre_extent *next);
 
-/* The extent of a raw layer at `goff`, at most `length` bytes of it.  A hole of the file is an allocated zero:
- * it is there, at its own offset. */
+/* The extent of a raw layer at `goff`, at most `length` bytes of it.  A hole of the file is an allocated
+ * zero: it is there, at its own offset. */
 int byre_disk_map_raw(const struct byre_disk *disk, unsigned layer, uint64_t goff, uint64_t length,
                       struct byre_extent *ret_extent, struct byre_error *err);
 

@@ -2,9 +2,10 @@
 /*
  * Making new images.
  *
- *   N1. Everything that can be refused is refused before a file is made or truncated; the backing chain is opened
- *       before, too.
- *   N2. A file that was made here is removed unless it is sealed.  One that was there before, and a device, stay.
+ *   N1. Everything that can be refused is refused before a file is made or truncated; the backing chain is
+ *       opened before, too.
+ *   N2. A file that was made here is removed unless it is sealed.  One that was there before, and a device,
+ *       stay.
  *   N3. Before it is sealed, a qcow2 file has no magic.
  */
 #include "config.h"
@@ -111,17 +112,17 @@ static int check_plan(const struct plan *plan, struct byre_error *err)
     const struct byre_qcow2_create_options *image = &plan->image;
 
     if (image->version < 3 && image->lazy_refcounts)
-        return byre_error_set(err, -EINVAL, "Lazy refcounts only supported with compatibility level 1.1 and above "
-                              "(use version=v3 or greater)");
+        return byre_error_set(err, -EINVAL, "Lazy refcounts only supported with compatibility level 1.1 and "
+                              "above (use version=v3 or greater)");
     if (image->version < 3 && 1U << image->refcount_order != DEFAULT_REFCOUNT_BITS)
         return byre_error_set(err, -EINVAL, "Different refcount widths than %u bits require %s",
                               DEFAULT_REFCOUNT_BITS, needs_v3);
     if (image->version < 3 && image->compression != BYRE_COMPRESSION_ZLIB)
-        return byre_error_set(err, -EINVAL, "Non-zlib compression type is only supported with compatibility level "
-                              "1.1 and above (use version=v3 or greater)");
+        return byre_error_set(err, -EINVAL, "Non-zlib compression type is only supported with compatibility "
+                              "level 1.1 and above (use version=v3 or greater)");
     if (image->backing_name && image->preallocation != BYRE_PREALLOC_OFF)
-        return byre_error_set(err, -EINVAL, "Backing file and preallocation can only be used at the same time if "
-                              "extended_l2 is on");
+        return byre_error_set(err, -EINVAL, "Backing file and preallocation can only be used at the same "
+                              "time if extended_l2 is on");
     return 0;
 }
 
@@ -138,8 +139,8 @@ static int plan_backing(const struct byre_create_options *options, struct plan *
     if (format && !byre_format_known(format))
         return bad_value("backing-fmt", format, err);
     if (name && strlen(name) > BYRE_QCOW2_BACKING_NAME_MAX)
-        return byre_error_set(err, -EINVAL, "Could not assign backing file '%.64s...': its name is longer than %u "
-                              "bytes", name, BYRE_QCOW2_BACKING_NAME_MAX);
+        return byre_error_set(err, -EINVAL, "Could not assign backing file '%.64s...': its name is longer "
+                              "than %u bytes", name, BYRE_QCOW2_BACKING_NAME_MAX);
     plan->image.backing_name = name;
     plan->image.backing_format = format;
     return 0;
@@ -205,7 +206,8 @@ static int make_plan(const struct byre_create_options *options, struct plan *pla
 
     *plan = (struct plan){ 0 };
     if (!options->format || !byre_format_known(options->format))
-        return byre_error_set(err, -EINVAL, "Unknown file format '%s'", options->format ? options->format : "");
+        return byre_error_set(err, -EINVAL, "Unknown file format '%s'",
+                              options->format ? options->format : "");
     plan->qcow2 = strcmp(options->format, "qcow2") == 0;
     r = plan_preallocation(options->preallocation, plan, err);
     if (r == 0)
@@ -273,7 +275,8 @@ static int make_disk(struct byre_disk *disk, const char *name, const struct plan
     if (!byre_disk_add_layer(disk, name))
         return byre_error_set_errno(err, -ENOMEM, "Could not create '%s'", name);
     if (plan->image.backing_name && !open_options->no_backing)
-        r = byre_disk_open_chain(disk, plan->image.backing_name, plan->image.backing_format, open_options, err);
+        r = byre_disk_open_chain(disk, plan->image.backing_name, plan->image.backing_format, open_options,
+                                 err);
     if (r == 0)
         r = make_file(disk, plan, open_options, err);
     return r == 0 ? byre_disk_complete(disk, open_options, err) : r;

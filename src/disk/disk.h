@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The inside of a disk: its layers, its flat map.  For files of src/disk and src/ops; front ends use byre/disk.h.
+ * The inside of a disk: its layers, its flat map.  For files of src/disk and src/ops; front ends use
+ * byre/disk.h.
  */
 #ifndef BYRE_DISK_DISK_H
 #define BYRE_DISK_DISK_H
@@ -43,8 +44,8 @@ struct byre_disk {
 };
 
 /*
- * Maps [goff, goff+length) through the layers from `first_layer` down, without the flat map: appends extents in
- * order, without gaps.  Reads each layer's tables once for the range.  Thread-safe.
+ * Maps [goff, goff+length) through the layers from `first_layer` down, without the flat map: appends
+ * extents in order, without gaps.  Reads each layer's tables once for the range.  Thread-safe.
  */
 int byre_disk_map(struct byre_disk *disk, unsigned first_layer, uint64_t goff, uint64_t length,
                   byre_extent_vec *out, struct byre_error *err);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Walking the extents of a disk: window by window through the chain, past the flat map, which a walk of a whole
- * disk would only wear out.
+ * Walking the extents of a disk: window by window through the chain, past the flat map, which a walk of a
+ * whole disk would only wear out.
  *
- *   E1. Memory is bounded: a window has at most WINDOW_MAX grains, whatever the disk's size and the chain's depth.
+ *   E1. Memory is bounded: a window has at most WINDOW_MAX grains, whatever the disk's size and the chain's
+ *       depth.
  *   E2. Where windows meet does not show: an extent is passed on when the next one does not continue it.
  *   E3. What comes before an unreadable place is passed on before the error.
  */

@@ -5,10 +5,10 @@
  *   bits 0 to 2    kind: 0 unknown, else 1 + enum byre_extent_kind
  *   bit 3          exclusive
  *   bits 4 to 15   layer
- *   bits 16 to 63  data: host offset of the grain in units of 512 bytes; compressed: index into the side array
+ *   bits 16 to 63  data: host offset of the grain in units of 512 bytes; compressed: index in the side array
  *
- * The offset of data in a raw layer is the guest offset and is not stored: it may be larger than any that a qcow2
- * image can name.
+ * The offset of data in a raw layer is the guest offset and is not stored: it may be larger than any that a
+ * qcow2 image can name.
  */
 #ifndef BYRE_DISK_FLAT_ENTRY_H
 #define BYRE_DISK_FLAT_ENTRY_H

@@ -2,13 +2,13 @@
 /*
  * The flat map: chunks of entries, filled on demand through the whole chain, evicted by clock.
  *
- *   M1. A chunk describes CHUNK_GRAINS grains.  An entry says where its grain starts; it is true of the grain's
- *       bytes up to where the entry's layer is visible to, after which they are zero.  That one layer answers for
- *       a whole grain follows from the grain being no larger than any cluster of the chain; a raw file at the
- *       bottom counts as data where any part of the grain is.
- *   M2. A fill is published only if no change of layer 0 came to its range since before the tables were read: the
- *       generation tells.  What was mapped but not published still answers the one request that asked for it: it
- *       was true during that request.
+ *   M1. A chunk describes CHUNK_GRAINS grains.  An entry says where its grain starts; it is true of the
+ *       grain's bytes up to where the entry's layer is visible to, after which they are zero.  That one
+ *       layer answers for a whole grain follows from the grain being no larger than any cluster of the
+ *       chain; a raw file at the bottom counts as data where any part of the grain is.
+ *   M2. A fill is published only if no change of layer 0 came to its range since before the tables were
+ *       read: the generation tells.  What was mapped but not published still answers the one request that
+ *       asked for it: it was true during that request.
  *   M3. A change bumps the generation first, and then corrects or forgets the entries that are there.
  *   M4. The bytes of all chunks stay under the budget, one chunk apart.
  *   M5. `mutex` is the innermost lock: nothing that may wait is called while it is held.
@@ -206,9 +206,8 @@ static int emit_chunk(const struct byre_flat_map *map, struct sink *sink, const 
 
 /* --- filling -------------------------------------------------------------------------------------------- */
 
-/* Sets the entries of the grains that start within [start, end) from the extents of byre_disk_map, which cover
- * all of it and begin and end at grains (the end of the disk apart).  Where several extents share a grain, the
- * file is at its bottom (M1): data wins, and then whatever is not past an end. */
+/* Sets the entries of the grains that the extents of byre_disk_map cover.  Where several extents share a
+ * grain, data wins, and then whatever is not past an end (M1). */
 static int set_entries(const struct byre_flat_map *map, struct chunk *chunk, const byre_extent_vec *extents)
 {
     uint64_t grain = 1ULL << map->grain_bits;
@@ -259,8 +258,8 @@ static int make_chunk(struct byre_flat_map *map, uint64_t goff, uint64_t end, st
     return 0;
 }
 
-/* Maps the whole chunk of sink->at, or, where that fails, only what is asked for: damage elsewhere is no reason
- * to fail.  *ret_whole tells which. */
+/* Maps the whole chunk of sink->at, or, where that fails, only what is asked for: damage elsewhere is no
+ * reason to fail.  *ret_whole tells which. */
 static int map_chunk(struct byre_flat_map *map, const struct sink *sink, struct chunk **ret_chunk,
                      bool *ret_whole, struct byre_error *err)
 {
@@ -432,4 +431,11 @@ void byre_flat_map_free(struct byre_flat_map *map)
     free(map->visible_end);
     pthread_mutex_destroy(&map->mutex);
     free(map);
+}
+
+uint64_t byre_flat_map_bytes(struct byre_flat_map *map)
+{
+    LOCK_SCOPE(&map->mutex);
+
+    return map->bytes;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The flat map of a disk: a bounded cache that answers, in one look-up, where each grain is in the whole chain.
- * Thread-safe.
+ * The flat map of a disk: a bounded cache that answers, in one look-up, where each grain is in the whole
+ * chain.  Thread-safe.
  */
 #ifndef BYRE_DISK_FLAT_MAP_H
 #define BYRE_DISK_FLAT_MAP_H
@@ -17,6 +17,9 @@ int byre_flat_map_new(struct byre_disk *disk, uint64_t budget, struct byre_flat_
                       struct byre_error *err);
 void byre_flat_map_free(struct byre_flat_map *map);
 
+/* How many bytes the chunks take up at the moment. */
+uint64_t byre_flat_map_bytes(struct byre_flat_map *map);
+
 /*
  * Writes the extents of [goff, goff+length), which is not empty and within the disk, to `extents`, in order,
  * without gaps and merged: as many as `max` holds.  Returns their number, at least 1, or a negative errno.
@@ -25,7 +28,7 @@ void byre_flat_map_free(struct byre_flat_map *map);
 int byre_flat_map_lookup(struct byre_flat_map *map, uint64_t goff, uint64_t length,
                          struct byre_extent *extents, int max, struct byre_error *err);
 
-/* Layer 0 now says `now` of whole clusters.  Called in the critical section that changed layer 0; never waits. */
+/* Layer 0 now says `now` of whole clusters.  Called in the critical section that changed it; never waits. */
 void byre_flat_map_remapped(struct byre_flat_map *map, const struct byre_extent *now);
 
 #endif

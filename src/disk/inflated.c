@@ -2,9 +2,10 @@
 /*
  * The cache of inflated clusters: a few slots, the least recently used one goes first.
  *
- *   I1. A cluster of layer 0 is only put in if the map of layer 0 has not changed since its extent was looked up;
- *       every change of that map takes all clusters of layer 0 out.  So a host cluster that is used again is never
- *       found with its old contents, and who finds a cluster was mapped while its contents were these.
+ *   I1. A cluster of layer 0 is only put in if the map of layer 0 has not changed since its extent was
+ *       looked up; every change of that map takes all clusters of layer 0 out.  So a host cluster that is
+ *       used again is never found with its old contents, and who finds a cluster was mapped while its
+ *       contents were these.
  *   I2. The other layers do not change: their clusters stay.
  *   I3. A buffer is never changed once it is in a slot, and lives as long as a slot or a reader holds it.
  *

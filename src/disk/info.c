@@ -68,7 +68,7 @@ static int take_names(struct byre_qcow2_header *header, struct byre_info *info, 
 
 static void take_features(const struct byre_qcow2_header *header, struct byre_info *info)
 {
-    info->virtual_size = byre_round_up(header->size, SECTOR);
+    info->virtual_size = byre_round_down(header->size, SECTOR);
     info->version = header->version;
     info->cluster_size = 1U << header->cluster_bits;
     info->refcount_bits = 1U << header->refcount_order;

@@ -3,9 +3,9 @@
  * Reading and writing a disk: map, then move.
  *
  *   R1. Who reads or writes at host offsets of layer 0 is in the epoch since before it mapped them.
- *   R2. The fast path writes exclusive data of layer 0 only; whatever else a write meets goes to the engine, and
- *       outside the epoch, so that it does not wait for itself.
- *   R3. After a failed flush, and when the engine has become read-only, nothing is written any more.
+ *   R2. The fast path writes exclusive data of layer 0 only; whatever else a write meets goes to the
+ *       engine, and outside the epoch, so that it does not wait for itself.
+ *   R3. After a failed flush, and when the engine has become read-only for another reason, nothing is written any more.
  *   R4. A disk that was taken for raw because nothing else matched stays so: see byre_probe.
  */
 #include "config.h"
@@ -41,26 +41,12 @@ static int check_change(struct byre_disk *disk, uint64_t goff, uint64_t length, 
         return r;
     if (!disk->writable)
         return byre_error_set(err, -EROFS, "'%s' was opened for reading only", disk->layers[0].name);
+    if (disk->map)
+        return byre_qcow2_check_writable(disk->layers[0].qcow2, err);
     if (poisoned)
         return byre_error_set(err, -EROFS, "'%s' is read-only since a write to it failed: %s",
                               disk->layers[0].name, strerror(-poisoned));
     return 0;
-}
-
-/* Remembers that nothing may be written any more (R3). */
-static void poison(struct byre_disk *disk, int code)
-{
-    int none = 0;
-
-    atomic_compare_exchange_strong(&disk->poisoned, &none, code);
-}
-
-/* Passes on what a change of the top image came to. */
-static int changed(struct byre_disk *disk, int code)
-{
-    if (code == -EROFS)
-        poison(disk, code);
-    return code;
 }
 
 /* --- reading -------------------------------------------------------------------------------------------- */
@@ -176,7 +162,7 @@ static int write_qcow2(struct byre_disk *disk, const uint8_t *buf, size_t length
     if (r == 0 && done < length) {
         struct iovec iov = { (void *)(buf + done), length - done };
 
-        r = changed(disk, byre_qcow2_writev(disk->layers[0].qcow2, goff + done, &iov, 1, iov.iov_len, err));
+        r = byre_qcow2_writev(disk->layers[0].qcow2, goff + done, &iov, 1, iov.iov_len, err);
     }
     return r;
 }
@@ -217,7 +203,7 @@ int byre_write_zeroes(struct byre_disk *disk, uint64_t goff, uint64_t length, un
     if (length == 0)
         return 0;
     if (disk->map)
-        return changed(disk, byre_qcow2_write_zeroes(disk->layers[0].qcow2, goff, length, flags, err));
+        return byre_qcow2_write_zeroes(disk->layers[0].qcow2, goff, length, flags, err);
     return zero_raw(disk, goff, length, flags & BYRE_WRITE_ZEROES_UNMAP ? BYRE_ZERO_UNMAP : 0, err);
 }
 
@@ -245,26 +231,30 @@ int byre_discard(struct byre_disk *disk, uint64_t goff, uint64_t length, struct 
     if (r < 0 || length == 0)
         return r;
     if (disk->map)
-        return changed(disk, byre_qcow2_discard(disk->layers[0].qcow2, goff, length, err));
+        return byre_qcow2_discard(disk->layers[0].qcow2, goff, length, err);
     return discard_raw(disk, goff, length, err);
 }
 
 /* --- the rest ------------------------------------------------------------------------------------------- */
 
-int byre_flush(struct byre_disk *disk, struct byre_error *err)
+/* A raw disk has nobody else to remember that a flush failed (R3). */
+static int flush_raw(struct byre_disk *disk, struct byre_error *err)
 {
     int poisoned = atomic_load(&disk->poisoned), r;
 
+    if (poisoned)
+        return byre_error_set_errno(err, poisoned, "an earlier flush of '%s' failed", disk->layers[0].name);
+    r = byre_store_flush(disk->layers[0].store, err);
+    if (r < 0)
+        atomic_store(&disk->poisoned, r);
+    return r;
+}
+
+int byre_flush(struct byre_disk *disk, struct byre_error *err)
+{
     if (!disk->writable)
         return 0;
-    if (poisoned)
-        return byre_error_set_errno(err, poisoned, "an earlier write or flush of '%s' failed",
-                                    disk->layers[0].name);
-    r = disk->map ? byre_qcow2_flush(disk->layers[0].qcow2, err)
-                  : byre_store_flush(disk->layers[0].store, err);
-    if (r < 0)
-        poison(disk, r);
-    return r;
+    return disk->map ? byre_qcow2_flush(disk->layers[0].qcow2, err) : flush_raw(disk, err);
 }
 
 uint64_t byre_get_size(const struct byre_disk *disk)
@@ -291,5 +281,9 @@ const char *byre_layer_format(const struct byre_disk *disk, unsigned layer)
 
 int byre_close(struct byre_disk *disk, struct byre_error *err)
 {
-    return byre_disk_free(disk, err);
+    /* The engine makes its image durable by itself; what was never sealed need not be. */
+    int flushed = disk && !disk->map && !disk->unsealed ? byre_flush(disk, err) : 0;
+    int closed = byre_disk_free(disk, flushed < 0 ? NULL : err);
+
+    return flushed < 0 ? flushed : closed;
 }

@@ -2,7 +2,8 @@
 /*
  * Opening a disk: the top image and, one after the other, what it stands on.
  *
- *   O1. Only the top image is opened for writing; everything below is opened for reading, with a reader's lock.
+ *   O1. Only the top image is opened for writing; everything below is opened for reading, with a reader's
+ *       lock.
  *   O2. The chain ends: no file comes twice, and there are at most BYRE_LAYERS_MAX layers.
  *   O3. A name from an image is only ever used as a path: never as a protocol or as options.
  */
@@ -54,15 +55,10 @@ static void remove_file(const struct byre_layer *layer)
         unlink(layer->name);
 }
 
-/* A raw image that was written to has nobody else to make it durable. */
-static int close_layer(struct byre_layer *layer, bool written, struct byre_error *err)
+static int close_layer(struct byre_layer *layer, struct byre_error *err)
 {
-    int r = 0;
+    int r = layer->qcow2 ? byre_qcow2_close(layer->qcow2, err) : 0;
 
-    if (layer->qcow2)
-        r = byre_qcow2_close(layer->qcow2, err);
-    else if (layer->store && written)
-        r = byre_store_flush(layer->store, err);
     byre_store_close(layer->store);
     free(layer->name);
     return r;
@@ -77,8 +73,7 @@ int byre_disk_free(struct byre_disk *disk, struct byre_error *err)
     if (disk->created && disk->unsealed && disk->layers[0].store)
         remove_file(&disk->layers[0]);
     for (unsigned i = 0; i < disk->layer_count; i++) {
-        bool written = i == 0 && disk->writable && !disk->unsealed;
-        int r = close_layer(&disk->layers[i], written, first ? NULL : err);
+        int r = close_layer(&disk->layers[i], first ? NULL : err);
 
         first = first ? first : r;
     }
@@ -152,7 +147,7 @@ static int open_qcow2(struct byre_layer *layer, bool top, bool writable, struct 
     int r = byre_qcow2_open(layer->store, &options, &layer->qcow2, err);
 
     if (r == 0)
-        layer->size = byre_round_up(byre_qcow2_header(layer->qcow2)->size, BYRE_SECTOR);
+        layer->size = byre_round_down(byre_qcow2_header(layer->qcow2)->size, BYRE_SECTOR);
     return r;
 }
 

@@ -10,20 +10,21 @@
 /* An empty disk; NULL on ENOMEM.  Whatever is done to it next, byre_disk_free releases it. */
 struct byre_disk *byre_disk_new(void);
 
-/* Closes and releases everything; the first error counts.  Removes a file that the disk made and never sealed. */
+/* Closes and releases everything; the first error counts.  What was written to a raw disk is not flushed.  A
+ * file that the disk made and never sealed is removed. */
 int byre_disk_free(struct byre_disk *disk, struct byre_error *err);
 
 /* Appends an empty layer called `name`: NULL on ENOMEM.  The pointer is good until the next call. */
 struct byre_layer *byre_disk_add_layer(struct byre_disk *disk, const char *name);
 
 /*
- * Opens the backing file that the last layer records as `backing_name`, and all below it.  `backing_format` NULL:
- * probe.  Errors begin with "Could not open backing file: ", once for each layer below the last.
+ * Opens the backing file that the last layer records as `backing_name`, and all below it.  `backing_format`
+ * NULL: probe.  Errors begin with "Could not open backing file: ", once for each layer below the last.
  */
 int byre_disk_open_chain(struct byre_disk *disk, const char *backing_name, const char *backing_format,
                          const struct byre_open_options *options, struct byre_error *err);
 
-/* Completes a disk whose layers are all open: sizes, the flat map, and what the top image needs from below. */
+/* Completes a disk whose layers are all open: size, flat map, and what the top image needs from below. */
 int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *options,
                        struct byre_error *err);
 

@@ -157,6 +157,7 @@ static void take_over_locked(struct byre_qcow2 *image, struct commit *commit)
     image->unlinked_l2 = (byre_offset_vec)VEC_INIT;
     commit->header_switch = image->reftable_moved;
     commit->header = image->header;
+    image->reftable_moved = false;
 
     byre_free_vec empty = image->frees_committing;
     image->frees_committing = image->frees_pending;
@@ -331,6 +332,13 @@ int byre_commit_if_due(struct byre_qcow2 *image, struct byre_error *err)
     return commit_locked(image, err);
 }
 
+int byre_qcow2_check_writable(struct byre_qcow2 *image, struct byre_error *err)
+{
+    if (!image->writable)
+        return byre_error_set(err, -EROFS, "'%s' was opened read-only", image->store->name);
+    return image->poisoned ? poison_error(image, -EROFS, err) : 0;
+}
+
 int byre_qcow2_flush(struct byre_qcow2 *image, struct byre_error *err)
 {
     return image->writable ? byre_commit(image, err) : 0;
@@ -338,14 +346,10 @@ int byre_qcow2_flush(struct byre_qcow2 *image, struct byre_error *err)
 
 int byre_check_writable_locked(struct byre_qcow2 *image, struct byre_error *err)
 {
-    int rc;
+    int rc = byre_qcow2_check_writable(image, err);
 
-    if (!image->writable)
-        return byre_error_set(err, -EROFS, "'%s' was opened read-only", image->store->name);
-    if (image->poisoned)
-        return poison_error(image, -EROFS, err);
-    if (!image->lazy || image->dirty_bit_durable)
-        return 0;
+    if (rc < 0 || !image->lazy || image->dirty_bit_durable)
+        return rc;
     image->header.incompatible |= BYRE_QCOW2_INCOMPAT_DIRTY;
     rc = byre_header_switch(image->store, &image->header, image->sealed, err);
     if (rc == 0)

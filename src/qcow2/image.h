@@ -58,7 +58,7 @@ struct byre_qcow2 {
     struct byre_table l1;
     struct byre_table reftable;
     struct byre_slices slices;
-    int poisoned;             /* 0, or the error that made the image read-only */
+    _Atomic int poisoned;     /* 0, or the error that made the image read-only; changed under the mutex */
 
     /* allocation */
     uint64_t next_free;       /* no cluster below this index is free */

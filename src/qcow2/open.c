@@ -282,6 +282,8 @@ void byre_qcow2_set_append_only(struct byre_qcow2 *image, bool append_only)
 {
     pthread_mutex_lock(&image->mutex);
     image->append_only = append_only;
-    image->next_append = byre_cluster_of(image, image->used_end);
+    /* A new image has no gaps, and a device no end to append to. */
+    image->next_append = image->sealed && image->store->growable ? byre_cluster_of(image, image->used_end)
+                                                                 : image->next_free;
     pthread_mutex_unlock(&image->mutex);
 }

@@ -104,6 +104,10 @@ int byre_qcow2_write_zeroes(struct byre_qcow2 *image, uint64_t goff, uint64_t le
                             struct byre_error *err);
 int byre_qcow2_discard(struct byre_qcow2 *image, uint64_t goff, uint64_t length, struct byre_error *err);
 
+/* -EROFS with the reason if the image may not be changed: not opened for it, or poisoned by a failed write to live
+ * metadata.  Who writes to exclusive data without the engine asks first. */
+int byre_qcow2_check_writable(struct byre_qcow2 *image, struct byre_error *err);
+
 /* Makes durable everything that was written before the call.  Concurrent callers share commits. */
 int byre_qcow2_flush(struct byre_qcow2 *image, struct byre_error *err);
 

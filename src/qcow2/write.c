@@ -23,6 +23,8 @@
 #include "base/zero.h"
 #include "qcow2/image.h"
 
+#define SECTOR 512 /* what a crash does not tear */
+
 /* What writing to a cluster takes. */
 enum way {
     WAY_OVERWRITE, /* exclusive data: its bytes are replaced */
@@ -139,13 +141,15 @@ struct surroundings {
     size_t head, tail;
 };
 
-/* Reads the old contents around the data; a side that need not be written is left out. */
+/* Reads the old contents around the data; clusters that are overwritten keep theirs. */
 static int read_surroundings(struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
                              struct surroundings *around, struct byre_error *err)
 {
     uint64_t data_end = reservation->goff + reservation->length;
     int rc = 0;
 
+    if (reservation->overwrite)
+        return 0;
     around->head = reservation->goff - reservation->first;
     around->tail = reservation->end - data_end;
     if (around->head + around->tail == 0)
@@ -161,26 +165,28 @@ static int read_surroundings(struct byre_qcow2 *image, const struct byre_qcow2_r
     return rc;
 }
 
-/* Writes head, data and tail in one go; `fresh` clusters need no zeros. */
+/* Writes head, data and tail, as far as they need to be, in one go; `fresh` clusters need no zeros. */
 static int write_around(struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
                         const struct surroundings *around, const struct iovec *iov, int iov_count,
                         struct byre_error *err)
 {
     CLEANUP(free_ptr) struct iovec *all = malloc(((size_t)iov_count + 2) * sizeof *all);
     uint8_t *tail = around->bytes + around->head;
-    uint64_t hoff = reservation->hoff, covered;
+    uint64_t hoff = reservation->hoff + (reservation->goff - reservation->first), covered;
     int count = 0;
 
     if (!all)
         return byre_error_set(err, -ENOMEM, "Could not allocate a vector of %d buffers", iov_count + 2);
-    if (around->head && reservation->fresh && byre_is_zero(around->bytes, around->head))
-        hoff += around->head;
-    else if (around->head)
+    if (around->head && !(reservation->fresh && byre_is_zero(around->bytes, around->head))) {
         all[count++] = (struct iovec){ around->bytes, around->head };
+        hoff = reservation->hoff;
+    }
     count += byre_iov_slice(iov, iov_count, 0, reservation->length, all + count, iov_count, &covered);
     if (covered != reservation->length)
         return byre_error_set(err, -EINVAL, "the buffers are shorter than the range");
-    if (around->tail && !(reservation->fresh && byre_is_zero(tail, around->tail)))
+    if (around->tail && reservation->fresh && byre_is_zero(tail, around->tail))
+        all[count++] = (struct iovec){ tail, around->tail % SECTOR };
+    else if (around->tail)
         all[count++] = (struct iovec){ tail, around->tail };
     return byre_store_pwritev(image->store, all, count, hoff, err);
 }
@@ -189,14 +195,8 @@ int byre_qcow2_fill(struct byre_qcow2 *image, const struct byre_qcow2_reservatio
                     const struct iovec *iov, int iov_count, struct byre_error *err)
 {
     struct surroundings around = { 0 };
-    struct byre_qcow2_reservation inner;
     int rc;
 
-    if (reservation->overwrite) {
-        inner = *reservation;
-        inner.hoff += reservation->goff - reservation->first;
-        return write_around(image, &inner, &around, iov, iov_count, err);
-    }
     rc = read_surroundings(image, reservation, &around, err);
     if (rc == 0)
         rc = write_around(image, reservation, &around, iov, iov_count, err);

@@ -93,7 +93,7 @@ static int next_stretch_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t
 static int change_clusters(struct byre_qcow2 *image, uint64_t goff, uint64_t end, enum change change,
                            struct byre_error *err)
 {
-    uint64_t next;
+    uint64_t next = end;
     int rc = 0;
 
     for (; rc == 0 && goff < end; goff = next) {

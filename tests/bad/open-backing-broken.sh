@@ -50,7 +50,8 @@ qemu-img create -q -f qcow2 -u -b directory -F qcow2 on-directory.qcow2 1M
 chain_refused "directory.*(a regular file|Is a directory)" on-directory.qcow2
 
 # loops: of one, of two
-qemu-img create -q -f qcow2 -u -b self.qcow2 -F qcow2 self.qcow2 1M
+qemu-img create -q -f qcow2 self.qcow2 1M
+qemu-img rebase -u -F qcow2 -b self.qcow2 self.qcow2
 chain_refused '[Ll]oop' self.qcow2
 qemu-img create -q -f qcow2 -u -b loop-b.qcow2 -F qcow2 loop-a.qcow2 1M
 qemu-img create -q -f qcow2 -u -b loop-a.qcow2 -F qcow2 loop-b.qcow2 1M

@@ -16,7 +16,10 @@ refuses() {
 }
 
 refuses 32 4 4 '[Uu]nsupported qcow2 version 4'
-refuses 32 16 0xffffffff 'Backing file name too long'
+cp good.qcow2 bad.qcow2
+put_be64 bad.qcow2 8 512
+put_be32 bad.qcow2 16 0xffffffff
+every_verb_refuses 'Backing file name too long' bad.qcow2
 refuses 32 20 0 'Unsupported cluster size: 2\^0'
 refuses 32 20 8 'Unsupported cluster size: 2\^8'
 refuses 32 20 22 'Unsupported cluster size: 2\^22'
@@ -43,5 +46,9 @@ cp good.qcow2 bad.qcow2
 put_be32 bad.qcow2 4 0
 every_verb_refuses 'bad.qcow2' bad.qcow2 -f qcow2
 
-# The first header extension of this image: its length.
-refuses 32 $(($(get_be32 good.qcow2 100) + 4)) 0xffffffff 'Header extension too large'
+# A header extension that would be longer than the header cluster.
+cp good.qcow2 bad.qcow2
+extension=$(get_be32 good.qcow2 100)
+put_be32 bad.qcow2 "$extension" 0x12345678
+put_be32 bad.qcow2 $((extension + 4)) 0xffffffff
+every_verb_refuses 'Header extension too large' bad.qcow2

@@ -51,4 +51,7 @@ assert_match 'Images are identical\.' "$OUT"
 # an L2 table that is no table, and data behind the end of the file
 cp a.qcow2 bad-map.qcow2
 put_be64 bad-map.qcow2 0x30000 0x8000000000000200
-same_fails 3 compare -q bad-map.qcow2 a.raw
+run qemu-img compare -q bad-map.qcow2 a.raw
+assert_equal 3 "$CODE"
+run_fails 3 "Sector allocation test failed for bad-map.qcow2: .*L2 table offset 0x200 unaligned" \
+    "$BYRE" compare -q bad-map.qcow2 a.raw

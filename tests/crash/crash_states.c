@@ -12,6 +12,7 @@
 #include "base/arith.h"
 #include "crash_states.h"
 #include "record_store.h"
+#include "store/memory.h"
 
 enum { EXACT_DEFAULT = 6, SAMPLES_DEFAULT = 100 };
 
@@ -32,6 +33,7 @@ static const char part_letters[] = "-+fFlLeo";
 
 struct walk {
     struct byre_store *store;
+    struct byre_store *after; /* of one crash after the other */
     struct crash_options options;
     crash_visit *visit;
     void *opaque;
@@ -86,16 +88,13 @@ static int visit_choice(struct walk *walk)
         .end = walk->end, .size_end = walk->size_end, .kept = is_kept, .opaque = walk,
     };
     struct crash_state state = { .durable = walk->start, .end = walk->end };
-    struct byre_store *after;
-    int r = record_store_rebuild(walk->store, &crash, &after);
+    int r = record_store_rebuild_into(walk->store, &crash, walk->after);
 
     if (r < 0)
         return r;
     describe(walk, &state);
     walk->visited++;
-    r = walk->visit(walk->opaque, after, &state);
-    byre_store_close(after);
-    return r;
+    return walk->visit(walk->opaque, walk->after, &state);
 }
 
 static uint64_t size_at(const struct walk *walk, size_t end)
@@ -243,8 +242,10 @@ int crash_states_each(struct byre_store *store, const struct crash_options *opti
 {
     struct walk walk = { .store = store, .visit = visit, .opaque = opaque };
     size_t count = record_store_count(store);
-    int r = 0;
+    int r = byre_memory_new(NULL, 0, &walk.after, NULL);
 
+    if (r < 0)
+        return r;
     if (options)
         walk.options = *options;
     walk.options.exact = MIN(walk.options.exact ? walk.options.exact : EXACT_DEFAULT, (size_t)16);
@@ -257,6 +258,7 @@ int crash_states_each(struct byre_store *store, const struct crash_options *opti
         walk.end = end;
         r = visit_epoch(&walk);
     }
+    byre_store_close(walk.after);
     if (ret_visited)
         *ret_visited = walk.visited;
     return r;

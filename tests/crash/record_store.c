@@ -400,21 +400,23 @@ static int move_durable(struct record *record, size_t end)
     return r;
 }
 
-int record_store_rebuild(struct byre_store *store, const struct record_crash *crash,
-                         struct byre_store **ret_store)
+int record_store_rebuild_into(struct byre_store *store, const struct record_crash *crash,
+                              struct byre_store *after)
 {
     struct record *record = record_of(store);
     size_t durable = record_store_durable(store, MIN(crash->end, record->log.len));
-    struct byre_store *after;
+    uint64_t length;
+    const uint8_t *bytes;
     int r;
 
     if (crash->end > record->log.len || crash->size_end < durable || crash->size_end > crash->end)
         return -EINVAL;
     r = move_durable(record, durable);
     if (r == 0)
-        r = copy_of(record->durable, &after);
-    if (r < 0)
-        return r;
+        r = byre_store_truncate(after, 0, NULL);
+    bytes = byre_memory_bytes(record->durable, &length);
+    if (r == 0 && length)
+        r = byre_store_pwrite(after, bytes, length, 0, NULL);
     for (size_t i = durable; r == 0 && i < crash->end; i++) {
         const struct record_call *call = &record->log.ptr[i];
 
@@ -423,8 +425,18 @@ int record_store_rebuild(struct byre_store *store, const struct record_crash *cr
         else if (i < crash->size_end)
             r = apply_whole(call, after);
     }
-    if (r == 0)
-        r = byre_store_truncate(after, record_store_size_after(store, crash->size_end), NULL);
+    return r == 0 ? byre_store_truncate(after, record_store_size_after(store, crash->size_end), NULL) : r;
+}
+
+int record_store_rebuild(struct byre_store *store, const struct record_crash *crash,
+                         struct byre_store **ret_store)
+{
+    struct byre_store *after;
+    int r = byre_memory_new(NULL, 0, &after, NULL);
+
+    if (r < 0)
+        return r;
+    r = record_store_rebuild_into(store, crash, after);
     if (r < 0)
         byre_store_close(after);
     else

@@ -78,6 +78,9 @@ struct record_crash {
 /* Makes a memory store with what a crash leaves.  Returns 0, -ENOMEM, or -EINVAL for an impossible crash. */
 int record_store_rebuild(struct byre_store *store, const struct record_crash *crash,
                          struct byre_store **ret_store);
+/* The same in a memory store that is there: whatever it holds is replaced. */
+int record_store_rebuild_into(struct byre_store *store, const struct record_crash *crash,
+                              struct byre_store *after);
 
 /* --- faults --- */
 

@@ -116,7 +116,7 @@ qemu_writes() {
     if [ "$4" != none ]; then
         compressed=(-c "write -q -c -P 0x51 0 $c" -c "write -q -c -s noise.bin $((2 * c)) $c")
         # far enough to be neighbours in one host cluster
-        compressed+=(-c "write -q -c -P 0x52 $((1048576 > 2 * c ? 1048576 : 0)) $c")
+        compressed+=(-c "write -q -c -P 0x52 $((1048576 > 2 * c ? 1048576 : c)) $c")
     fi
     qemu-img create -q -f qcow2 -o "$options" "${backing[@]}" image.qcow2 "$DISK_SIZE"
     qemu_io -f qcow2 "${compressed[@]}" \

@@ -231,6 +231,39 @@ static void same_input_gives_same_bytes(void **state)
     }
 }
 
+/* Small clusters do not fill a compressor's tables, so what is left in them from others might show. */
+static void small_clusters_do_not_depend_on_those_before(void **state)
+{
+    enum { SMALL = 4096, CLUSTERS = 4000 };
+    static uint8_t other[SMALL], text[65536];
+
+    (void)state;
+    for (unsigned type = 0; type <= BYRE_COMPRESSION_ZSTD; type++) {
+        struct byre_codec *codec;
+
+        if (!byre_codec_has(type))
+            continue;
+        codec = open_codec(type, 0);
+        srandom(78);
+        for (unsigned i = 0; i < CLUSTERS; i++) {
+            struct byre_codec *fresh = open_codec(type, 0);
+            int64_t n;
+
+            /* Words that come again from cluster to cluster, at other places. */
+            if (i % 64 == 0)
+                fill_text(text, sizeof text);
+            memcpy(plain, text + random() % (sizeof text - SMALL), SMALL);
+            for (unsigned j = 0; j < 256; j++)
+                plain[random() % SMALL] = (uint8_t)random();
+            n = byre_codec_compress(codec, plain, SMALL, packed, SMALL - 1, NULL);
+            assert_int_equal(byre_codec_compress(fresh, plain, SMALL, other, SMALL - 1, NULL), n);
+            assert_memory_equal(packed, other, (size_t)n);
+            byre_codec_free(fresh);
+        }
+        byre_codec_free(codec);
+    }
+}
+
 /*
  * A strict reader: inflates with a 4 KiB window into a few bytes at a time, so that zlib has nothing but its
  * window to look back into.  0, or zlib's error.
@@ -467,6 +500,7 @@ int main(void)
         cmocka_unit_test(incompressible_cluster_is_not_stored_compressed),
         cmocka_unit_test(compress_never_writes_beyond_the_room),
         cmocka_unit_test(same_input_gives_same_bytes),
+        cmocka_unit_test(small_clusters_do_not_depend_on_those_before),
         cmocka_unit_test(deflate_output_needs_a_window_of_4_kib_only),
         cmocka_unit_test(strict_reader_refuses_a_wider_window),
         cmocka_unit_test(deflate_stream_longer_than_the_cluster_is_cut),

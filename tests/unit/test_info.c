@@ -146,7 +146,7 @@ static void info_tells_all_that_the_header_says(void **state)
     snprintf(backing, sizeof backing, "%s/base.raw", directory);
     assert_string_equal(info.name, path);
     assert_string_equal(info.format, "qcow2");
-    assert_int_equal(info.virtual_size, 1000448); /* whole sectors */
+    assert_int_equal(info.virtual_size, 999936); /* whole sectors */
     assert_int_equal(info.file_size, FILE_SIZE);
     assert_true(info.dirty);
     assert_false(info.corrupt);

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The guest: its operations, and the history of them.  What is looked at afterwards is in guest_judge.c.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arith.h"
+#include "guest.h"
+#include "qcow2/compress.h"
+#include "store/memory.h"
+
+static void must(int rc, const char *what, const struct byre_error *err)
+{
+    if (rc == 0)
+        return;
+    fprintf(stderr, "%s: %d %s\n", what, rc, err->text);
+    abort();
+}
+
+static uint64_t mix(uint64_t x)
+{
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ULL;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebULL;
+    return x ^ x >> 31;
+}
+
+void guest_pattern(uint8_t *bytes, uint64_t goff, uint64_t length, unsigned number)
+{
+    for (uint64_t i = 0; i < length; i++) {
+        uint64_t at = goff + i;
+
+        bytes[i] = (uint8_t)(mix((at / 8) << 24 | number) >> at % 8 * 8);
+    }
+}
+
+/* Bytes that a codec can do something with: some are as above, the rest repeats. */
+static void dull_pattern(uint8_t *bytes, uint64_t goff, uint64_t length, unsigned number)
+{
+    uint64_t random = mix(goff << 24 | number) % (length / 2 + 1);
+
+    guest_pattern(bytes, goff, length, number);
+    for (uint64_t i = MAX(random, (uint64_t)16); i < length; i++)
+        bytes[i] = bytes[i - 16];
+}
+
+static int read_backing(void *opaque, uint64_t goff, void *buf, size_t length, struct byre_error *err)
+{
+    const struct guest *guest = opaque;
+    uint64_t size = guest->options.backing_size, within = goff < size ? MIN(size - goff, length) : 0;
+
+    (void)err;
+    guest_pattern(buf, goff, within, 0);
+    memset((uint8_t *)buf + within, 0, length - within);
+    return 0;
+}
+
+static void set_below(struct guest *guest)
+{
+    struct byre_qcow2_below below = { .opaque = guest, .read = read_backing };
+
+    if (guest->options.backing_size)
+        byre_qcow2_set_below(guest->image, &below);
+}
+
+/* A medium with something on it. */
+static void new_store(struct guest *guest)
+{
+    uint64_t size = guest->options.device_size;
+    uint8_t *bytes = NULL;
+
+    if (size) {
+        bytes = malloc(size);
+        must(bytes ? 0 : -ENOMEM, "malloc", &guest->err);
+        memset(bytes, 0xdd, size);
+    }
+    must(record_store_new(bytes, size, &guest->store), "record_store_new", &guest->err);
+    guest->store->growable = !size;
+    guest->store->limits.zero_on_grow = !size;
+    free(bytes);
+}
+
+static void new_image(struct guest *guest)
+{
+    const struct guest_options *options = &guest->options;
+    struct byre_qcow2_create_options create = {
+        .size = options->size,
+        .version = options->version ? options->version : 3,
+        .cluster_bits = options->cluster_bits ? options->cluster_bits : 9,
+        .refcount_order = options->refcount_order < 0    ? 0
+                          : options->refcount_order == 0 ? 4
+                                                         : (unsigned)options->refcount_order,
+        .lazy_refcounts = options->lazy,
+        .compression = options->compression,
+        .backing_name = options->backing_size ? "below" : NULL,
+        .backing_format = options->backing_size ? "raw" : NULL,
+    };
+
+    must(byre_qcow2_create(guest->store, &create, &guest->image, &guest->err), "create", &guest->err);
+    set_below(guest);
+}
+
+struct guest *guest_new(const struct guest_options *options)
+{
+    struct guest *guest = calloc(1, sizeof *guest);
+
+    if (!guest)
+        abort();
+    guest->options = *options;
+    guest->first = malloc(options->size + 1);
+    guest->base = malloc(options->size + 1);
+    must(guest->first && guest->base ? 0 : -ENOMEM, "malloc", &guest->err);
+    read_backing(guest, 0, guest->first, options->size, NULL);
+    guest->base_flush = SIZE_MAX;
+    guest->patterns = 1;
+    new_store(guest);
+    new_image(guest);
+    if (options->unsealed)
+        return guest;
+    must(guest_seal(guest), "seal", &guest->err);
+    must(guest_close(guest), "close", &guest->err);
+    must(guest_open(guest), "open", &guest->err);
+    must(guest_restart(guest), "restart", &guest->err);
+    return guest;
+}
+
+static void forget(struct guest *guest)
+{
+    for (size_t i = 0; i < guest->ops.len; i++)
+        free(guest->ops.ptr[i].bytes);
+    vec_done(&guest->ops);
+    vec_done(&guest->flushes);
+    guest->base_flush = SIZE_MAX;
+}
+
+void guest_free(struct guest *guest)
+{
+    if (guest->image)
+        (void)byre_qcow2_close(guest->image, NULL);
+    byre_store_close(guest->store);
+    forget(guest);
+    free(guest->first);
+    free(guest->base);
+    free(guest);
+}
+
+/* --- operations --- */
+
+/* The number of the operation that begins here; takes over `bytes`. */
+static size_t begin(struct guest *guest, uint64_t goff, uint64_t length, uint8_t *bytes)
+{
+    struct guest_op op = {
+        .goff = goff,
+        .length = length,
+        .bytes = bytes,
+        .start = record_store_count(guest->store),
+        .covered = SIZE_MAX,
+    };
+
+    must(vec_push(&guest->ops, op), "vec_push", &guest->err);
+    return guest->ops.len - 1;
+}
+
+static int end(struct guest *guest, size_t number, int rc)
+{
+    guest->ops.ptr[number].ok = rc == 0;
+    guest->ops.ptr[number].covered = guest->flushes.len;
+    return rc;
+}
+
+int guest_write(struct guest *guest, uint64_t goff, uint64_t length)
+{
+    uint8_t *bytes = malloc(length);
+    struct iovec iov = { bytes, length };
+    size_t number;
+
+    must(bytes ? 0 : -ENOMEM, "malloc", &guest->err);
+    guest_pattern(bytes, goff, length, guest->patterns++);
+    number = begin(guest, goff, length, bytes);
+    return end(guest, number, byre_qcow2_writev(guest->image, goff, &iov, 1, length, &guest->err));
+}
+
+int guest_zero(struct guest *guest, uint64_t goff, uint64_t length, unsigned flags)
+{
+    size_t number = begin(guest, goff, length, NULL);
+
+    return end(guest, number, byre_qcow2_write_zeroes(guest->image, goff, length, flags, &guest->err));
+}
+
+int guest_discard(struct guest *guest, uint64_t goff, uint64_t length)
+{
+    uint64_t cluster = 1ULL << byre_qcow2_header(guest->image)->cluster_bits, limit = goff + length;
+    uint64_t start = byre_round_up(goff, cluster), stop = byre_round_down(limit, cluster);
+    bool says_zero = byre_qcow2_header(guest->image)->version >= 3 || !guest->options.backing_size;
+    size_t number;
+
+    /* Whole clusters read as zero afterwards, the last one of the disk counts as whole. */
+    if (limit == guest->options.size)
+        stop = limit;
+    number = begin(guest, start, says_zero && stop > start ? stop - start : 0, NULL);
+    return end(guest, number, byre_qcow2_discard(guest->image, goff, length, &guest->err));
+}
+
+/* Something that promises all that was completed before it. */
+static int promise(struct guest *guest, int (*call)(struct byre_qcow2 *image, struct byre_error *err))
+{
+    size_t number = guest->flushes.len;
+    struct guest_flush flush = { .ok = false };
+    int rc;
+
+    must(vec_push(&guest->flushes, flush), "vec_push", &guest->err);
+    rc = call(guest->image, &guest->err);
+    guest->flushes.ptr[number] = (struct guest_flush){ record_store_count(guest->store), rc == 0 };
+    return rc;
+}
+
+int guest_flush(struct guest *guest)
+{
+    return promise(guest, byre_qcow2_flush);
+}
+
+int guest_seal(struct guest *guest)
+{
+    int rc = promise(guest, byre_qcow2_seal);
+
+    guest->sealed = guest->sealed || rc == 0;
+    return rc;
+}
+
+int guest_close(struct guest *guest)
+{
+    int rc = promise(guest, byre_qcow2_close);
+
+    guest->image = NULL;
+    return rc;
+}
+
+int guest_open(struct guest *guest)
+{
+    struct byre_qcow2_open_options options = {
+        .writable = true,
+        .cache_bytes = guest->options.cache_bytes,
+    };
+    int rc = byre_qcow2_open(guest->store, &options, &guest->image, &guest->err);
+
+    if (rc == 0)
+        set_below(guest);
+    return rc;
+}
+
+/* --- compressed clusters --- */
+
+struct batch {
+    struct byre_qcow2_compressed *items;
+    uint8_t *packed; /* a cluster for each */
+    size_t *ops;
+    unsigned count;
+};
+
+/* Compresses the clusters from `goff` on; -EFBIG if one does not get smaller. */
+static int pack(struct guest *guest, uint64_t goff, struct batch *batch)
+{
+    uint32_t cluster = 1u << byre_qcow2_header(guest->image)->cluster_bits;
+    struct byre_codec *codec;
+    int64_t length = 1;
+
+    must(byre_codec_new(guest->options.compression, 0, &codec, &guest->err), "codec", &guest->err);
+    for (unsigned i = 0; length > 0 && i < batch->count; i++, goff += cluster) {
+        uint8_t *bytes = calloc(1, cluster), *packed = batch->packed + (size_t)i * cluster;
+        uint64_t within = MIN((uint64_t)cluster, guest->options.size - goff);
+
+        must(bytes ? 0 : -ENOMEM, "malloc", &guest->err);
+        dull_pattern(bytes, goff, within, guest->patterns++);
+        length = byre_codec_compress(codec, bytes, cluster, packed, cluster, &guest->err);
+        if (length <= 0) {
+            free(bytes);
+            break;
+        }
+        batch->items[i] = (struct byre_qcow2_compressed){ .goff = goff, .data = packed,
+                                                          .length = (uint32_t)length };
+        batch->ops[i] = begin(guest, goff, within, bytes);
+    }
+    byre_codec_free(codec);
+    return length > 0 ? 0 : -EFBIG;
+}
+
+int guest_compressed(struct guest *guest, uint64_t goff, unsigned count)
+{
+    struct batch batch = { .count = count };
+    int rc;
+
+    batch.items = calloc(count, sizeof *batch.items);
+    batch.packed = malloc((size_t)count << byre_qcow2_header(guest->image)->cluster_bits);
+    batch.ops = calloc(count, sizeof *batch.ops);
+    must(batch.items && batch.packed && batch.ops ? 0 : -ENOMEM, "malloc", &guest->err);
+    must(pack(guest, goff, &batch), "pack", &guest->err);
+    rc = byre_qcow2_reserve_compressed(guest->image, batch.items, count, &guest->err);
+    if (rc == 0) {
+        rc = byre_qcow2_fill_compressed(guest->image, batch.items, count, &guest->err);
+        if (rc == 0)
+            rc = byre_qcow2_publish_compressed(guest->image, batch.items, count, &guest->err);
+        else
+            byre_qcow2_abandon_compressed(guest->image, batch.items, count);
+    }
+    for (unsigned i = 0; i < count; i++)
+        end(guest, batch.ops[i], rc);
+    free(batch.items);
+    free(batch.packed);
+    free(batch.ops);
+    return rc;
+}
+
+int guest_restart(struct guest *guest)
+{
+    int rc = guest->image ? guest_flush(guest) : 0;
+
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < guest->ops.len; i++) {
+        const struct guest_op *op = &guest->ops.ptr[i];
+
+        if (op->bytes && op->ok)
+            memcpy(guest->first + op->goff, op->bytes, op->length);
+        else if (op->ok)
+            memset(guest->first + op->goff, 0, op->length);
+    }
+    forget(guest);
+    return record_store_restart(guest->store);
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A guest with a memory: it writes to a qcow2 image in a recording store, and knows what it may find there
+ * now, and after a crash at any moment.
+ *
+ *     guest = guest_new(&options);
+ *     guest_write(guest, goff, length); guest_flush(guest); ...
+ *     guest_crash(guest, &crash);       every state that a crash could have left is looked at
+ *     guest_free(guest);
+ *
+ * What a byte may be: what it was when the last flush began that had returned before the crash, or what any
+ * operation made it that had begun but was not covered by that flush.  A sector of 512 bytes that these
+ * operations cover wholly is one of its versions as a whole.  A failed operation may have happened or not, until
+ * a later one covers the same sector.  Every operation writes bytes of its own, so that foreign ones stand out.
+ *
+ * Calls return what the engine returned.  The functions that judge return 0, or -1 after they have printed why.
+ * One thread at a time; a hook of the store may call back in.
+ */
+#ifndef TESTS_CRASH_GUEST_H
+#define TESTS_CRASH_GUEST_H
+
+#include "crash_states.h"
+#include "qcow2/qcow2.h"
+#include "record_store.h"
+
+struct guest_options {
+    uint64_t size;
+    unsigned version;      /* 0: 3 */
+    unsigned cluster_bits; /* 0: 9 */
+    int refcount_order;    /* -1: 0 (one bit); 0: 4 (16 bits) */
+    bool lazy;
+    unsigned compression;
+    uint64_t backing_size; /* 0: no backing file */
+    uint64_t cache_bytes;
+    uint64_t device_size;  /* a store of this size that does not grow, and is not zero; 0: a file */
+    bool unsealed;         /* leave the new image as byre_qcow2_create did, everything in the log */
+};
+
+struct guest_op {
+    uint64_t goff, length;
+    uint8_t *bytes;   /* NULL: zeros */
+    size_t start;     /* calls in the log before it */
+    size_t covered;   /* the first flush that covers it */
+    bool ok;
+};
+
+struct guest_flush {
+    size_t done; /* calls in the log when it returned */
+    bool ok;
+};
+
+struct guest {
+    struct guest_options options;
+    struct byre_store *store;
+    struct byre_qcow2 *image; /* NULL: closed */
+    struct byre_error err;    /* of the last call that failed */
+    unsigned patterns;        /* used so far */
+    VEC(struct guest_op) ops;
+    VEC(struct guest_flush) flushes;
+    bool sealed;
+    uint8_t *first;           /* what the disk held before the ops */
+    uint8_t *base;            /* cache: what it holds with those of `base_flush` and before */
+    size_t base_flush, base_ops;
+    uint64_t states;          /* visited by guest_crash so far */
+};
+
+/* Makes an image, empties the log.  Never NULL: failures here end the program. */
+struct guest *guest_new(const struct guest_options *options);
+void guest_free(struct guest *guest);
+
+int guest_write(struct guest *guest, uint64_t goff, uint64_t length);
+int guest_zero(struct guest *guest, uint64_t goff, uint64_t length, unsigned flags);
+int guest_discard(struct guest *guest, uint64_t goff, uint64_t length);
+int guest_flush(struct guest *guest);
+/* Writes `count` whole clusters from `goff` on in compressed form. */
+int guest_compressed(struct guest *guest, uint64_t goff, unsigned count);
+int guest_seal(struct guest *guest);
+int guest_close(struct guest *guest);
+int guest_open(struct guest *guest);
+
+/* Flushes, and forgets the past: the log starts here. */
+int guest_restart(struct guest *guest);
+
+/* Fills `bytes` with a pattern that no other number has at this place. */
+void guest_pattern(uint8_t *bytes, uint64_t goff, uint64_t length, unsigned number);
+
+/* Does the open image hold what it should? */
+int guest_compare(struct guest *guest);
+/* The same after opening what is in the store now, as if the process had ended without closing. */
+int guest_compare_killed(struct guest *guest);
+/* Is the closed image free of corruption, and of leaks too if `tidy`? */
+int guest_check(struct guest *guest, bool tidy);
+/* Walks through the crash states of the log: each is free of corruption, and holds what it may. */
+int guest_crash(struct guest *guest, const struct crash_options *options);
+
+#endif
