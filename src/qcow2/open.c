@@ -111,6 +111,10 @@ static int check_readable(const struct byre_store *store, const struct byre_qcow
         return refuse(store, "LUKS encryption (crypt_method 2) is not supported", err);
     if (header->incompatible & BYRE_QCOW2_INCOMPAT_DATA_FILE)
         return refuse(store, "external data files (incompatible feature bit 2) are not supported", err);
+    if (!byre_codec_has(header->compression))
+        return refuse(store, header->compression == BYRE_COMPRESSION_ZSTD
+                                 ? "compression type zstd is not supported by this build"
+                                 : "its compression type is not supported by this build", err);
     if (header->incompatible & BYRE_QCOW2_INCOMPAT_EXTENDED_L2)
         return refuse(store, "extended L2 entries (incompatible feature bit 4) are not supported", err);
     return 0;

@@ -109,6 +109,18 @@ static void write_over_used_places_shows_no_old_bytes(void **state)
     finish(guest);
 }
 
+/* The growth of the file may be lost, and must not take half a sector with it. */
+static void overwriting_at_the_end_of_the_file_tears_no_sector(void **state)
+{
+    struct guest *guest = start(&(struct guest_options){ .size = 16 * K, .cluster_bits = 11 });
+
+    (void)state;
+    ok(guest_write(guest, 100, 1000));
+    ok(guest_flush(guest));
+    ok(guest_write(guest, 0, 2 * K));
+    finish(guest);
+}
+
 static void zeroing_is_old_or_zero(unsigned flags, unsigned version)
 {
     struct guest *guest = start(&(struct guest_options){
@@ -248,6 +260,7 @@ int main(void)
         cmocka_unit_test(write_to_new_l2_tables_loses_nothing),
         cmocka_unit_test(write_over_backing_keeps_what_is_around),
         cmocka_unit_test(write_over_used_places_shows_no_old_bytes),
+        cmocka_unit_test(overwriting_at_the_end_of_the_file_tears_no_sector),
         cmocka_unit_test(zeroing_that_keeps_places_is_old_or_zero),
         cmocka_unit_test(zeroing_that_unmaps_is_old_or_zero),
         cmocka_unit_test(zeroing_in_version_2_is_old_or_zero),
