@@ -174,10 +174,10 @@ static int publish_item_locked(struct byre_qcow2 *image, const struct byre_qcow2
     uint64_t entry = byre_l2_compressed_entry(item->hoff, item->length, image->cluster_bits), old;
     struct byre_slice *slice;
     unsigned index;
-    int rc = byre_free_room_locked(image, 1, err);
+    int rc = byre_l2_slice_for_write_locked(image, item->goff, &slice, &index, err);
 
     if (rc == 0)
-        rc = byre_l2_slice_for_write_locked(image, item->goff, &slice, &index, err);
+        rc = byre_free_room_locked(image, 1, err);
     if (rc < 0)
         return rc;
     old = byre_get_be64(slice->bytes + index * 8);

@@ -172,14 +172,15 @@ void byre_alloc_undo_locked(struct byre_qcow2 *image, uint64_t hoff, uint64_t co
 /* Notes that the clusters have no reference left. */
 void byre_alloc_freed_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t count);
 /* -EIO if the refcounts call clusters free that the header says are in use. */
-int byre_alloc_check_locked(const struct byre_qcow2 *image, uint64_t cluster, uint64_t count,
+int byre_alloc_check_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t count,
                             struct byre_error *err);
 /* Fills a new metadata cluster with zeros on the medium, so that it has its space. */
 int byre_alloc_zero_fill(struct byre_qcow2 *image, uint64_t hoff, uint64_t length, struct byre_error *err);
 
 /* Deferred frees: see free.c.  All with the mutex held. */
 
-/* Makes room so that `extra` calls of byre_free_later_locked or byre_free_entry_later_locked cannot fail. */
+/* Makes room so that the next `extra` calls of byre_free_later_locked or byre_free_entry_later_locked cannot fail.
+ * Allocating clusters and byre_l2_slice_for_write_locked make such calls, too. */
 int byre_free_room_locked(struct byre_qcow2 *image, size_t extra, struct byre_error *err);
 /* The clusters lose a reference once the removal of the pointer, which has happened, is durable.  `discard`:
  * their space may then be given back. */

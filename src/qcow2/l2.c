@@ -94,13 +94,14 @@ static int new_table(struct byre_qcow2 *image, uint64_t goff, uint64_t old_hoff,
 
     if (rc < 0)
         return byre_error_set(err, rc, "Could not allocate the list of new L2 tables");
-    rc = byre_free_room_locked(image, 1, err);
-    if (rc == 0)
-        rc = byre_alloc_run_locked(image, 1, &hoff, &got, NULL, err);
+    rc = byre_alloc_run_locked(image, 1, &hoff, &got, NULL, err);
     if (rc < 0)
         return rc;
-    rc = old_hoff ? copy_table(image, old_hoff, hoff, err)
-                  : byre_alloc_zero_fill(image, hoff, image->cluster_size, err);
+    /* After the allocation, which may free a refcount table. */
+    rc = byre_free_room_locked(image, 1, err);
+    if (rc == 0)
+        rc = old_hoff ? copy_table(image, old_hoff, hoff, err)
+                      : byre_alloc_zero_fill(image, hoff, image->cluster_size, err);
     if (rc == 0)
         rc = byre_table_set(&image->l1, image->store, l1_index(image, goff), hoff | BYRE_L2_COPIED, err);
     if (rc < 0) {

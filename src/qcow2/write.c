@@ -213,9 +213,9 @@ static int publish_locked(struct byre_qcow2 *image, const struct byre_qcow2_rese
     int rc = byre_check_writable_locked(image, err);
 
     if (rc == 0)
-        rc = byre_free_room_locked(image, count, err);
-    if (rc == 0)
         rc = byre_l2_slice_for_write_locked(image, reservation->first, &slice, &index, err);
+    if (rc == 0)
+        rc = byre_free_room_locked(image, count, err);
     if (rc < 0)
         return rc;
     byre_slices_mark_dirty(&image->slices, slice);

@@ -49,10 +49,11 @@ static int change_slice_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t
     uint64_t count = (end - goff) >> image->cluster_bits;
     struct byre_slice *slice;
     unsigned index;
-    int rc = byre_free_room_locked(image, count, err);
+    int rc = byre_l2_slice_for_write_locked(image, goff, &slice, &index, err);
 
+    /* After the slice: to make it writable may have taken room. */
     if (rc == 0)
-        rc = byre_l2_slice_for_write_locked(image, goff, &slice, &index, err);
+        rc = byre_free_room_locked(image, count, err);
     for (uint64_t i = 0; rc == 0 && i < count; i++)
         rc = byre_l2_entry_check(image, byre_get_be64(slice->bytes + (index + i) * 8),
                                  goff + (i << image->cluster_bits), err);

@@ -239,6 +239,17 @@ int guest_close(struct guest *guest)
     return rc;
 }
 
+/* What no flush has promised may be lost when the image is opened anew. */
+static void lose(struct guest *guest)
+{
+    size_t promised = guest->flushes.len;
+
+    while (promised && !guest->flushes.ptr[promised - 1].ok)
+        promised--;
+    for (size_t i = 0; i < guest->ops.len; i++)
+        guest->ops.ptr[i].ok &= guest->ops.ptr[i].covered < promised;
+}
+
 int guest_open(struct guest *guest)
 {
     struct byre_qcow2_open_options options = {
@@ -247,6 +258,7 @@ int guest_open(struct guest *guest)
     };
     int rc = byre_qcow2_open(guest->store, &options, &guest->image, &guest->err);
 
+    lose(guest);
     if (rc == 0)
         set_below(guest);
     return rc;

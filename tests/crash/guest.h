@@ -10,8 +10,9 @@
  *
  * What a byte may be: what it was when the last flush began that had returned before the crash, or what any
  * operation made it that had begun but was not covered by that flush.  A sector of 512 bytes that these
- * operations cover wholly is one of its versions as a whole.  A failed operation may have happened or not, until
- * a later one covers the same sector.  Every operation writes bytes of its own, so that foreign ones stand out.
+ * operations cover wholly is one of its versions as a whole.  A failed operation may have happened, or not,
+ * or in part, until a later one covers the same sector.  Every operation writes bytes of its own, so that
+ * foreign ones stand out.
  *
  * Calls return what the engine returned.  The functions that judge return 0, or -1 after they have printed why.
  * One thread at a time; a hook of the store may call back in.

@@ -135,7 +135,7 @@ static int judge_sector(struct look *look, uint64_t goff, uint64_t length, const
         if (!op || is_covered(look, op) || op->start >= look->end || !touches(op, goff, length))
             continue;
         candidates++;
-        torn |= !covers(op, goff, length);
+        torn |= !covers(op, goff, length) || !op->ok;
         apply(op, version, goff, length);
     }
     for (uint64_t b = 0; b < length; b++) {
