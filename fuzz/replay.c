@@ -3,11 +3,14 @@
  * Runs a fuzz target on the files and directories that are given as arguments: for builds without libFuzzer,
  * and for replaying seeds and findings.  Each input is in memory of exactly its size, so that a sanitizer
  * sees a read beyond it.
+ *
+ * With --cut each input is also run cut short, each at another place.
  */
 #include "config.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,11 +22,26 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static unsigned replayed;
+static bool cut;
 
 static int complain(const char *name)
 {
     fprintf(stderr, "replay: %s: %s\n", name, strerror(errno));
     return 1;
+}
+
+/* Runs the first `length` bytes. */
+static int replay_start(const uint8_t *data, size_t length)
+{
+    uint8_t *start = malloc(length ? length : 1);
+
+    if (!start)
+        return complain("memory");
+    memcpy(start, data, length);
+    LLVMFuzzerTestOneInput(start, length);
+    free(start);
+    replayed++;
+    return 0;
 }
 
 static int replay_file(const char *name, size_t size)
@@ -35,8 +53,9 @@ static int replay_file(const char *name, size_t size)
     if (!file || !data || fread(data, 1, size, file) != size) {
         rc = complain(name);
     } else {
-        LLVMFuzzerTestOneInput(data, size);
-        replayed++;
+        rc = replay_start(data, size);
+        if (cut)
+            rc |= replay_start(data, replayed * 7919u % (size + 1));
     }
     free(data);
     if (file)
@@ -75,7 +94,8 @@ int main(int argc, char **argv)
 {
     int rc = 0;
 
-    for (int i = 1; i < argc; i++)
+    cut = argc > 1 && strcmp(argv[1], "--cut") == 0;
+    for (int i = cut ? 2 : 1; i < argc; i++)
         rc |= replay_name(argv[i], 0);
     printf("replayed %u inputs\n", replayed);
     return rc || replayed == 0;

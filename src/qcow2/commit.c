@@ -332,6 +332,15 @@ int byre_commit_if_due(struct byre_qcow2 *image, struct byre_error *err)
     return commit_locked(image, err);
 }
 
+bool byre_commit_for_room(struct byre_qcow2 *image, int rc)
+{
+    if (rc != -ENOSPC)
+        return false;
+    LOCK_SCOPE(&image->mutex);
+    return (image->frees_pending.len || image->frees_committing.len || image->frees_durable.len) &&
+           commit_locked(image, NULL) == 0;
+}
+
 int byre_qcow2_check_writable(struct byre_qcow2 *image, struct byre_error *err)
 {
     if (!image->writable)

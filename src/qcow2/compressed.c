@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/cleanup.h"
 #include "base/endian.h"
 #include "qcow2/image.h"
 
@@ -98,9 +99,10 @@ static void unplace_locked(struct byre_qcow2 *image, const struct byre_qcow2_com
     }
 }
 
-static int reserve_locked(struct byre_qcow2 *image, struct byre_qcow2_compressed *items, size_t count,
-                          struct byre_error *err)
+static int reserve(struct byre_qcow2 *image, struct byre_qcow2_compressed *items, size_t count,
+                   struct byre_error *err)
 {
+    LOCK_SCOPE(&image->mutex);
     int rc = byre_check_writable_locked(image, err);
 
     for (size_t i = 0; rc == 0 && i < count; i++) {
@@ -141,9 +143,9 @@ int byre_qcow2_reserve_compressed(struct byre_qcow2 *image, struct byre_qcow2_co
         return rc;
     byre_range_lock_acquire(&image->ranges, &items[0].hold, items[0].goff,
                             items[count - 1].goff + image->cluster_size);
-    pthread_mutex_lock(&image->mutex);
-    rc = reserve_locked(image, items, count, err);
-    pthread_mutex_unlock(&image->mutex);
+    rc = reserve(image, items, count, err);
+    if (byre_commit_for_room(image, rc))
+        rc = reserve(image, items, count, err);
     if (rc < 0)
         byre_range_lock_release(&image->ranges, &items[0].hold);
     return rc;

@@ -196,6 +196,8 @@ void byre_free_reap_locked(struct byre_qcow2 *image);
 int byre_check_writable_locked(struct byre_qcow2 *image, struct byre_error *err);
 /* Starts a commit if the dirty metadata or the deferred frees are over their budgets. */
 int byre_commit_if_due(struct byre_qcow2 *image, struct byre_error *err);
+/* Was `rc` that there is no room, and has a commit freed clusters that waited for one?  Then try again. */
+bool byre_commit_for_room(struct byre_qcow2 *image, int rc);
 /* A commit that covers everything up to now. */
 int byre_commit(struct byre_qcow2 *image, struct byre_error *err);
 /* Makes the image read-only for good because of `code`. */

@@ -99,14 +99,10 @@ static int place_locked(struct byre_qcow2 *image, struct byre_qcow2_reservation 
     return rc;
 }
 
-static int place(struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation, bool *ret_frees_left,
-                 struct byre_error *err)
+static int place(struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation, struct byre_error *err)
 {
     LOCK_SCOPE(&image->mutex);
-    int rc = place_locked(image, reservation, err);
-
-    *ret_frees_left = image->frees_pending.len || image->frees_committing.len || image->frees_durable.len;
-    return rc;
+    return place_locked(image, reservation, err);
 }
 
 int byre_qcow2_reserve(struct byre_qcow2 *image, uint64_t goff, uint64_t length,
@@ -114,7 +110,6 @@ int byre_qcow2_reserve(struct byre_qcow2 *image, uint64_t goff, uint64_t length,
 {
     struct byre_qcow2_reservation *reservation = ret_reservation;
     uint64_t first = byre_cluster_start(image, goff);
-    bool frees_left;
     int rc;
 
     if (!length || !byre_range_within(goff, length, image->header.size))
@@ -122,10 +117,9 @@ int byre_qcow2_reserve(struct byre_qcow2 *image, uint64_t goff, uint64_t length,
     *reservation = (struct byre_qcow2_reservation){ .goff = goff, .first = first };
     reservation->end = MIN(byre_cluster_ceil(image, goff + length), byre_l2_slice_end(image, first));
     byre_range_lock_acquire(&image->ranges, &reservation->hold, first, reservation->end);
-    rc = place(image, reservation, &frees_left, err);
-    /* Clusters that wait for a commit before they are free may be all that is needed. */
-    if (rc == -ENOSPC && frees_left && byre_commit(image, NULL) == 0)
-        rc = place(image, reservation, &frees_left, err);
+    rc = place(image, reservation, err);
+    if (byre_commit_for_room(image, rc))
+        rc = place(image, reservation, err);
     if (rc < 0) {
         byre_range_lock_release(&image->ranges, &reservation->hold);
         return rc;

@@ -90,6 +90,16 @@ static int next_stretch_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t
     return 0;
 }
 
+/* Changes the next stretch of [goff, end). */
+static int change_stretch(struct byre_qcow2 *image, uint64_t goff, uint64_t end, enum change change,
+                          uint64_t *ret_end, bool *ret_idle, struct byre_error *err)
+{
+    LOCK_SCOPE(&image->mutex);
+    int rc = next_stretch_locked(image, goff, end, ret_end, ret_idle, err);
+
+    return rc < 0 || *ret_idle ? rc : change_slice_locked(image, goff, *ret_end, change, err);
+}
+
 /* Changes the whole clusters of [goff, end). */
 static int change_clusters(struct byre_qcow2 *image, uint64_t goff, uint64_t end, enum change change,
                            struct byre_error *err)
@@ -102,11 +112,9 @@ static int change_clusters(struct byre_qcow2 *image, uint64_t goff, uint64_t end
         bool idle = false;
 
         byre_range_lock_acquire(&image->ranges, &hold, goff, MIN(end, byre_l2_slice_end(image, goff)));
-        pthread_mutex_lock(&image->mutex);
-        rc = next_stretch_locked(image, goff, end, &next, &idle, err);
-        if (rc == 0 && !idle)
-            rc = change_slice_locked(image, goff, next, change, err);
-        pthread_mutex_unlock(&image->mutex);
+        rc = change_stretch(image, goff, end, change, &next, &idle, err);
+        if (byre_commit_for_room(image, rc))
+            rc = change_stretch(image, goff, end, change, &next, &idle, err);
         byre_range_lock_release(&image->ranges, &hold);
         if (rc == 0 && !idle)
             rc = byre_commit_if_due(image, err);

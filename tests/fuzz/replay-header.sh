@@ -3,14 +3,8 @@
 # The header codec's fuzz target on its seeds, and on each of them cut short.
 . "$(dirname "$0")/../lib.sh"
 
-mkdir seeds cut
+mkdir seeds
 run_ok "$TEST_BUILD/fuzz/seeds_header" seeds
 [ "$(find seeds -type f | wc -l)" -gt 50 ] || fail 'there are hardly any seeds'
-run_ok "$TEST_BUILD/fuzz/replay_header" seeds
-count=0
-for seed in seeds/*; do
-    count=$((count + 1))
-    size=$(file_size "$seed")
-    head -c $((count * 7919 % (size + 1))) "$seed" >"cut/$count"
-done
-run_ok "$TEST_BUILD/fuzz/replay_header" cut
+run_ok "$TEST_BUILD/fuzz/replay_header" --cut seeds
+assert_match 'replayed [0-9]{3,} inputs' "$OUT"
