@@ -167,8 +167,13 @@ int byre_alloc_exact_locked(struct byre_qcow2 *image, uint64_t count, uint64_t *
                             struct byre_error *err)
 {
     struct search search = { .want = count, .exact = true };
-    int rc = alloc_locked(image, &search, NULL, err);
+    int rc;
 
+    /* A range that gets a refcount block has all of its clusters but one left. */
+    if (count < 1ULL << image->refblock_bits)
+        rc = alloc_locked(image, &search, NULL, err);
+    else
+        rc = byre_refblock_reserve_run_locked(image, count, &search.first, err);
     if (rc == 0)
         *ret_hoff = search.first << image->cluster_bits;
     return rc;

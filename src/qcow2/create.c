@@ -5,10 +5,10 @@
  * The header comes first in the file and last in time: until byre_qcow2_seal its magic is missing, so that whatever
  * is left behind by a crash or a failure is no image.  The rest is laid out by the engine's own allocator.
  *
- *     cluster 0   header, extensions, backing file name
- *     cluster 1   refcount table
- *     cluster 2   first refcount block
- *     from 3 on   L1 table (and refcount blocks, where the first one does not count all of it)
+ *     header, extensions, backing file name: cluster 0
+ *     refcount table: as long as these tables need it, mostly one cluster
+ *     first refcount block
+ *     L1 table (behind more refcount blocks, where the first one does not count all of it)
  */
 #include "config.h"
 
@@ -23,7 +23,6 @@
 
 #define SECTOR                     512
 #define FEATURE_NAMES_CLUSTER_BITS 13 /* from this size on there is room for the table of feature names */
-#define FIRST_CLUSTERS             3
 #define HEADER_LENGTH              112 /* up to and with the compression type, and its padding */
 
 static int check_options(const struct byre_qcow2_create_options *options, struct byre_error *err)
@@ -72,6 +71,19 @@ static int set_names(struct byre_qcow2_header *header, const struct byre_qcow2_c
     return 0;
 }
 
+/* The clusters of a refcount table that reaches as far as the first tables do.  Blocks of the smallest clusters and
+ * the widest counts count 64 clusters; an L1 table has 65536 of those at most. */
+static uint32_t reftable_clusters(const struct byre_qcow2_header *header)
+{
+    uint64_t cluster_size = 1ULL << header->cluster_bits;
+    uint64_t per_block = cluster_size * 8 >> header->refcount_order;
+    uint64_t used = byre_div_up(header->l1_size * 8ULL, cluster_size);
+    /* Each block takes up one of the clusters that it counts; the run of the L1 table starts in a range of its own. */
+    uint64_t blocks = 2 + byre_div_up(used, per_block - 1);
+
+    return (uint32_t)byre_div_up(blocks * 8, cluster_size);
+}
+
 /* The header as it shall be, the place of the L1 table apart. */
 static int make_header(const struct byre_qcow2_create_options *options, struct byre_qcow2_header *header,
                        struct byre_error *err)
@@ -84,7 +96,6 @@ static int make_header(const struct byre_qcow2_create_options *options, struct b
         .cluster_bits = options->cluster_bits,
         .size = byre_round_up(options->size, SECTOR),
         .reftable_hoff = 1ULL << options->cluster_bits,
-        .reftable_clusters = 1,
         .refcount_order = options->refcount_order,
         .compression = (uint8_t)options->compression,
         .header_length = options->version < 3 ? BYRE_QCOW2_V2_HEADER_LENGTH : HEADER_LENGTH,
@@ -98,26 +109,27 @@ static int make_header(const struct byre_qcow2_create_options *options, struct b
         return byre_error_set(err, -EFBIG, "Image size of %llu bytes is too large for clusters of %u bytes",
                               (unsigned long long)options->size, 1u << options->cluster_bits);
     header->l1_size = (uint32_t)entries;
+    header->reftable_clusters = reftable_clusters(header);
     rc = set_names(header, options);
     if (rc == 0 && options->version >= 3 && options->cluster_bits >= FEATURE_NAMES_CLUSTER_BITS)
         rc = byre_qcow2_header_add_feature_names(header);
     return rc < 0 ? byre_error_set(err, rc, "Could not allocate the header") : 0;
 }
 
-/* Takes clusters 0 to 2, which nothing can count before they are there. */
+/* Takes what nothing can count before it is there: header, refcount table, first block. */
 static int take_first_clusters(struct byre_qcow2 *image, struct byre_error *err)
 {
-    uint64_t refblock = 2ULL << image->cluster_bits;
-    int rc = byre_alloc_zero_fill(image, 0, (uint64_t)FIRST_CLUSTERS << image->cluster_bits, err);
+    uint64_t refblock = 1 + image->header.reftable_clusters, end = refblock + 1;
+    int rc = byre_alloc_zero_fill(image, 0, end << image->cluster_bits, err);
 
     if (rc == 0)
-        rc = byre_table_set(&image->reftable, image->store, 0, refblock, err);
+        rc = byre_table_set(&image->reftable, image->store, 0, refblock << image->cluster_bits, err);
     if (rc == 0)
-        rc = byre_refcount_change_locked(image, 0, FIRST_CLUSTERS, 1, err);
+        rc = byre_refcount_change_locked(image, 0, end, 1, err);
     if (rc < 0)
         return rc;
-    image->next_free = FIRST_CLUSTERS;
-    image->used_end = MAX(image->used_end, (uint64_t)FIRST_CLUSTERS << image->cluster_bits);
+    image->next_free = end;
+    image->used_end = MAX(image->used_end, end << image->cluster_bits);
     return 0;
 }
 

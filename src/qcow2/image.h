@@ -159,6 +159,11 @@ static inline size_t byre_refcount_slice_entries(const struct byre_qcow2 *image)
  */
 int byre_refblock_add_locked(struct byre_qcow2 *image, uint64_t cluster, struct byre_error *err);
 
+/* Reserves `count` clusters in a row where there are no refcount blocks yet, and makes those that are needed.  For
+ * runs too long for the clusters of one block; `count` is not 0. */
+int byre_refblock_reserve_run_locked(struct byre_qcow2 *image, uint64_t count, uint64_t *ret_cluster,
+                                     struct byre_error *err);
+
 /* Allocation: see alloc.c.  All with the mutex held. */
 
 /* Reserves a run of 1 to `want` clusters.  `ret_fresh` (may be NULL): the store reads as zero there. */

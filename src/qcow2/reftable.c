@@ -3,7 +3,8 @@
  * The refcount table: adding refcount blocks, and growing the table.
  *
  * Invariants
- *   T1. A new block lies in the range that it counts, so it needs no other block to be counted.
+ *   T1. A new block lies in the range that it counts, so it needs no other block to be counted; those for a long run lie
+ *       before the run, which needs more than one.
  *   T2. A grown table lies, with the blocks that count it, beyond everything that the old table could count and
  *       beyond everything in use.  It is complete in memory before it replaces the old one, and the commit writes
  *       it whole before the header points to it; the old table is freed after that.
@@ -48,8 +49,10 @@ static int plan_growth(const struct byre_qcow2 *image, uint64_t cluster, struct 
                        struct byre_error *err)
 {
     uint64_t covered = (uint64_t)image->reftable.entry_count << image->refblock_bits;
+    /* A device has no end beyond which nothing is in use; but what no table counts is free there, too. */
+    uint64_t in_use = image->store->growable ? byre_cluster_of(image, image->used_end) : 0;
     struct region region = {
-        .start = MAX(MAX(covered, cluster), byre_cluster_of(image, image->used_end)),
+        .start = MAX(MAX(covered, cluster), in_use),
         .table_clusters = byre_div_up(image->reftable.entry_count * 3ULL / 2, image->cluster_size / 8),
         .block_count = 1,
     };
@@ -164,5 +167,66 @@ int byre_refblock_add_locked(struct byre_qcow2 *image, uint64_t cluster, struct 
         return rc;
     }
     image->used_end = MAX(image->used_end, hoff + image->cluster_size);
+    return 0;
+}
+
+/* Finds `blocks` ranges in a row that have no refcount block, so that all of their clusters are free. */
+static int find_bare_ranges(struct byre_qcow2 *image, uint64_t blocks, uint64_t *ret_index, struct byre_error *err)
+{
+    uint64_t index = byre_div_up(image->next_free, 1ULL << image->refblock_bits), entry;
+
+    for (uint64_t i = index; i < index + blocks && i < image->reftable.entry_count; i++) {
+        int rc = byre_table_get(&image->reftable, image->store, (uint32_t)i, &entry, err);
+
+        if (rc < 0)
+            return rc;
+        if (entry)
+            index = i + 1;
+    }
+    *ret_index = index;
+    if (index + blocks <= image->reftable.entry_count)
+        return 0;
+    return grow_locked(image, (index + blocks) << image->refblock_bits, err);
+}
+
+/* Enters blocks that lie one after the other from `cluster` on, or takes them out again (`add` false). */
+static int set_blocks(struct byre_qcow2 *image, uint64_t index, uint64_t blocks, uint64_t cluster, bool add,
+                      struct byre_error *err)
+{
+    int rc = 0;
+
+    for (uint64_t i = 0; rc == 0 && i < blocks; i++)
+        rc = byre_table_set(&image->reftable, image->store, (uint32_t)(index + i),
+                            add ? (cluster + i) << image->cluster_bits : 0, err);
+    return rc;
+}
+
+int byre_refblock_reserve_run_locked(struct byre_qcow2 *image, uint64_t count, uint64_t *ret_cluster,
+                                     struct byre_error *err)
+{
+    uint64_t per_block = 1ULL << image->refblock_bits, blocks = byre_div_up(count, per_block - 1), index, first, hoff;
+    int rc = find_bare_ranges(image, blocks, &index, err);
+
+    if (rc < 0)
+        return rc;
+    first = index << image->refblock_bits;
+    hoff = first << image->cluster_bits;
+    if ((first + blocks + count) << image->cluster_bits > image->store_limit)
+        return byre_error_set_errno(err, -ENOSPC, "'%s': no room for %" PRIu64 " clusters in a row",
+                                    image->store->name, count);
+    rc = byre_alloc_check_locked(image, first, blocks + count, err);
+    if (rc == 0)
+        rc = byre_alloc_zero_fill(image, hoff, blocks << image->cluster_bits, err);
+    if (rc == 0)
+        rc = set_blocks(image, index, blocks, first, true, err);
+    if (rc == 0)
+        rc = byre_refcount_change_locked(image, first, blocks + count, 1, err);
+    if (rc < 0) {
+        (void)set_blocks(image, index, blocks, first, false, NULL);
+        byre_slices_drop(&image->slices, hoff, blocks << image->cluster_bits);
+        return rc;
+    }
+    image->used_end = MAX(image->used_end, hoff + ((blocks + count) << image->cluster_bits));
+    *ret_cluster = first + blocks;
     return 0;
 }

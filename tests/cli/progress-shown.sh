@@ -30,6 +30,7 @@ on_terminal() {
     script -qec "$(printf '%q ' "$@")" /dev/null </dev/null
 }
 
+[ "$(on_terminal echo there 2>/dev/null)" = $'there\r' ] || skip 'no pseudo-terminal to be had'
 assert_match 'convert: +[0-9.]+ %' "$(on_terminal "$BYRE" convert -m 1 -c -O qcow2 big.raw y)"
 assert_match 'compare: +[0-9.]+ %' "$(on_terminal "$BYRE" compare big.raw y)"
 assert_equal '' "$(on_terminal "$BYRE" convert -q -O qcow2 small.raw y)"

@@ -14,8 +14,8 @@
  * or in part, until a later one covers the same sector.  Every operation writes bytes of its own, so that
  * foreign ones stand out.
  *
- * Calls return what the engine returned.  The functions that judge return 0, or -1 after they have printed why.
- * One thread at a time; a hook of the store may call back in.
+ * Calls return what the engine returned.  The functions that judge return 0, or -1 after they have printed
+ * why.  One thread at a time; a hook of the store may call back in.
  */
 #ifndef TESTS_CRASH_GUEST_H
 #define TESTS_CRASH_GUEST_H

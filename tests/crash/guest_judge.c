@@ -2,8 +2,8 @@
 /*
  * Judging what a guest finds: in the open image, in a closed one, and after every crash.
  *
- * The reader is as little of the engine as possible: the checker first, then a read-only open, a map, and plain
- * reads of the store.
+ * The reader is as little of the engine as possible: the checker first, then a read-only open, a map, and
+ * plain reads of the store.
  */
 #include "config.h"
 
@@ -140,7 +140,8 @@ static int judge_sector(struct look *look, uint64_t goff, uint64_t length, const
     }
     for (uint64_t b = 0; b < length; b++) {
         if (!torn || !allowed[b])
-            return complain(look, "guest offset %#llx: bytes %s; allowed are those of %s and %zu later operations",
+            return complain(look, "guest offset %#llx: bytes %s; allowed are those of %s and %zu later"
+                                  " operations",
                             (unsigned long long)(goff + (torn ? b : 0)),
                             find_origin(guest, found, length, origin, sizeof origin),
                             look->now ? "now" : "the last flush", candidates);
@@ -165,14 +166,13 @@ static int judge_contents(struct look *look, const uint8_t *found)
 
 /* --- what is there --- */
 
-static int read_compressed(const struct look *look, struct byre_qcow2 *image, const struct byre_extent *extent,
-                           uint8_t *to, struct byre_error *err)
+static int read_compressed(struct byre_qcow2 *image, const struct byre_extent *extent, uint8_t *to,
+                           struct byre_error *err)
 {
     uint32_t cluster = 1u << byre_qcow2_header(image)->cluster_bits;
     CLEANUP(free_ptr) uint8_t *bytes = malloc(cluster);
     int rc = byre_qcow2_read_compressed(image, extent->hoff, extent->stored, bytes, err);
 
-    (void)look;
     if (rc == 0)
         memcpy(to, bytes + extent->goff % cluster, extent->length);
     return rc;
@@ -188,7 +188,7 @@ static int read_extent(const struct look *look, struct byre_qcow2 *image, const 
     case BYRE_EXTENT_DATA:
         return byre_store_pread(look->store, to, extent->length, extent->hoff, err);
     case BYRE_EXTENT_COMPRESSED:
-        return read_compressed(look, image, extent, to, err);
+        return read_compressed(image, extent, to, err);
     case BYRE_EXTENT_HOLE:
         within = extent->goff < below ? MIN(below - extent->goff, extent->length) : 0;
         guest_pattern(to, extent->goff, within, 0);
@@ -331,7 +331,9 @@ static bool is_image(struct byre_store *store)
 
 static const char *kind_name(enum record_kind kind)
 {
-    static const char *const names[] = { "read", "write", "zero", "discard", "allocate", "truncate", "flush" };
+    static const char *const names[] = {
+        "read", "write", "zero", "discard", "allocate", "truncate", "flush",
+    };
 
     return names[byre_log2(kind)];
 }

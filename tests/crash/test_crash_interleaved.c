@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A crash at any moment of two commits that follow each other, with writes between each two calls of the first.
+ * A crash at any moment of two commits that follow each other, with writes between each two calls of the
+ * first.
  *
- * A hook runs the writes where the first commit stands, on its thread: a commit holds no lock while it writes.
+ * A hook runs the writes where the first commit stands, on its thread: a commit holds no lock while it
+ * writes.
  */
 #include "config.h"
 

@@ -167,6 +167,25 @@ static void table_grows_twice_in_one_commit(void **state)
     finish(guest, 3);
 }
 
+/* The new table and its blocks lie where old bytes were. */
+static void table_grows_on_a_device(void **state)
+{
+    struct guest *guest = guest_new(&(struct guest_options){
+        .size = 4 * M, .refcount_order = 6, .device_size = 5 * M / 2,
+    });
+    uint64_t goff = 0;
+
+    (void)state;
+    while (byre_qcow2_header(guest->image)->reftable_clusters == 1) {
+        ok(guest_restart(guest));
+        ok(guest_write(guest, goff, BLOCK / 2));
+        goff += BLOCK / 2;
+    }
+    ok(guest_flush(guest));
+    ok(guest_write(guest, 3 * M, 2 * K));
+    finish(guest, 2);
+}
+
 static void table_grows_under_lazy_refcounts(void **state)
 {
     struct guest *guest = start(1 * M, true);
@@ -189,6 +208,7 @@ int main(void)
         cmocka_unit_test(place_of_the_old_table_is_reused_after_the_switch),
         cmocka_unit_test(blocks_are_added_after_the_table_has_grown),
         cmocka_unit_test(table_grows_twice_in_one_commit),
+        cmocka_unit_test(table_grows_on_a_device),
         cmocka_unit_test(table_grows_under_lazy_refcounts),
     };
 

@@ -2,9 +2,9 @@
 /*
  * The n-th call on the store fails, for every n: once or from then on, with or without a part of it done.
  *
- * Nothing crashes, no flush promises what is not there, and what the medium holds is free of corruption.  A failure
- * to write what nothing points to yet fails that request, and the image works on; any failed barrier, and any
- * failed write to live metadata, makes it read-only until it is opened again.
+ * Nothing crashes, no flush promises what is not there, and what the medium holds is free of corruption.  A
+ * failure to write what nothing points to yet fails that request, and the image works on; any failed barrier,
+ * and any failed write to live metadata, makes it read-only until it is opened again.
  */
 #include "config.h"
 
@@ -30,7 +30,7 @@ struct plot {
     story *before, *within; /* without and with the fault */
     struct guest_options options;
     bool small;   /* the crash states are looked at too; nothing is opened again within the story */
-    bool commits; /* writes may commit, or set the dirty bit, so a failed one may have touched live metadata */
+    bool commits; /* writes may commit, or set the dirty bit: a failed one may have touched live metadata */
 };
 
 static const struct plot *plot; /* the one that is told */
@@ -200,7 +200,8 @@ static const struct plot plots[] = {
     { "adding refcount blocks", nothing, add_blocks, { .size = 128 * K, .refcount_order = 6 }, false, false },
     { "growing the refcount table", almost_fill_table, grow_table,
       { .size = 128 * K, .refcount_order = 6 }, false, false },
-    { "compressed clusters", pack_some, pack_and_replace, { .size = 64 * K, .cluster_bits = 11 }, true, false },
+    { "compressed clusters", pack_some, pack_and_replace,
+      { .size = 64 * K, .cluster_bits = 11 }, true, false },
     { "opening and closing", write_16_KiB, open_and_close,
       { .size = 64 * K, .cluster_bits = 10 }, false, false },
     { "lazy refcounts", write_16_KiB, open_and_close,

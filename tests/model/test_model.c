@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Random operations against a flat copy, over the matrix of formats.  After every reopening, and at the end, the
- * image has no corruption and no leak.  The metadata cache is as small as it gets.
+ * Random operations against a flat copy, over the matrix of formats.  After every reopening, and at the end,
+ * the image has no corruption and no leak.  The metadata cache is as small as it gets.
  *
  * BYRE_SEED repeats the runs with one seed.
  */
@@ -138,13 +138,15 @@ static void run_one(const struct guest_options *options, unsigned seed, unsigned
     if (rc == 0)
         rc = guest_check(run.guest, true);
     if (rc != 0)
-        fail_msg("BYRE_SEED=%u: step %u of version %u, cluster bits %u, refcount order %d, lazy %d, backing %d: %d %s",
+        fail_msg("BYRE_SEED=%u: step %u of version %u, cluster bits %u, refcount order %d, lazy %d,"
+                 " backing %d: %d %s",
                  seed, done, options->version, options->cluster_bits, options->refcount_order, options->lazy,
                  options->backing_size != 0, rc, run.guest->err.text);
     guest_free(run.guest);
 }
 
-/* Both kinds of odd ends: of the disk, and of the backing file.  Large clusters take long: not every refcount order. */
+/* Both kinds of odd ends: of the disk, and of the backing file.  Large clusters take long, so that not every
+ * refcount order gets its turn there. */
 static void run_formats(unsigned version, unsigned cluster_bits, uint64_t size, unsigned steps)
 {
     int stride = cluster_bits > 16 ? 3 : 1;

@@ -2,9 +2,9 @@
 /*
  * Several threads on one image.
  *
- * On ranges of their own each of them finds what it wrote, although all share tables, commits and free clusters.
- * On the same range every sector ends as what the last operation of one of them made it.  Readers stay in an
- * epoch while they read: what they mapped is not used for something else meanwhile.
+ * On ranges of their own each of them finds what it wrote, although all share tables, commits and free
+ * clusters.  On the same range every sector ends as what the last operation of one of them made it.  Readers
+ * stay in an epoch while they read: what they mapped is not used for something else meanwhile.
  */
 #include "config.h"
 
@@ -65,7 +65,8 @@ static void note(struct worker *worker, uint64_t at, uint64_t length, const uint
 
 /* --- operations --- */
 
-static int do_write(struct worker *worker, uint64_t at, uint64_t length, unsigned number, struct byre_error *err)
+static int do_write(struct worker *worker, uint64_t at, uint64_t length, unsigned number,
+                    struct byre_error *err)
 {
     uint8_t bytes[REGION];
     struct iovec iov = { bytes, length };
@@ -89,7 +90,10 @@ static int do_compressed(struct worker *worker, uint64_t at, unsigned number, st
 {
     enum { LENGTH = 1 << CLUSTER_BITS };
     uint8_t bytes[LENGTH], packed[LENGTH];
-    struct byre_qcow2_compressed item = { .goff = worker->goff + byre_round_down(at, LENGTH), .data = packed };
+    struct byre_qcow2_compressed item = {
+        .goff = worker->goff + byre_round_down(at, LENGTH),
+        .data = packed,
+    };
     struct byre_codec *codec;
     int64_t length;
     int rc = byre_codec_new(0, 0, &codec, err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * New images: layouts of all shapes are without fault and read as zero, and no image exists before it is sealed.
+ * New images: layouts of all shapes are without fault and read as zero, and no image exists before it is
+ * sealed.
  */
 #include "config.h"
 
@@ -60,11 +61,12 @@ static void assert_reads_zero(struct engine *engine, uint64_t goff, uint64_t len
     assert_non_null(bytes);
     assert_int_equal(byre_qcow2_map(engine->image, goff, length, &extents, NULL), 0);
     for (size_t i = 0; i < extents.len; i++) {
-        if (extents.ptr[i].kind != BYRE_EXTENT_DATA)
+        const struct byre_extent *extent = &extents.ptr[i];
+
+        if (extent->kind != BYRE_EXTENT_DATA)
             continue;
-        assert_int_equal(byre_store_pread(engine->store, bytes, extents.ptr[i].length, extents.ptr[i].hoff, NULL),
-                         0);
-        assert_true(byre_is_zero(bytes, extents.ptr[i].length));
+        assert_int_equal(byre_store_pread(engine->store, bytes, extent->length, extent->hoff, NULL), 0);
+        assert_true(byre_is_zero(bytes, extent->length));
     }
     vec_done(&extents);
     free(bytes);

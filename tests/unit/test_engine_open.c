@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Opening: what is refused and by which name, what is mended, and what of a header that is not understood is kept.
+ * Opening: what is refused and by which name, what is mended, and what of a header that is not understood is
+ * kept.
  */
 #include "config.h"
 
@@ -202,7 +203,7 @@ static void autoclear_bits_go_before_the_first_write(void **state)
     engine_done(&engine);
 }
 
-/* Refcounts that are wrong, as after a crash under lazy refcounts: cluster 4 is the L2 table of a small image. */
+/* Makes refcounts wrong, as after a crash under lazy refcounts.  Cluster 4 is the L2 table. */
 static void make_dirty(struct engine *engine, unsigned lost)
 {
     uint8_t block[4096];

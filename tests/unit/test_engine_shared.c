@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Images made by hand: tables and clusters without the COPIED flag are copied before they are changed, and metadata
- * that contradicts itself is refused, not followed.
+ * Images made by hand: tables and clusters without the COPIED flag are copied before they are changed, and
+ * metadata that contradicts itself is refused, not followed.
  */
 #include "config.h"
 
