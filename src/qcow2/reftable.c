@@ -3,8 +3,8 @@
  * The refcount table: adding refcount blocks, and growing the table.
  *
  * Invariants
- *   T1. A new block lies in the range that it counts, so it needs no other block to be counted; those for a long run lie
- *       before the run, which needs more than one.
+ *   T1. A new block lies in the range that it counts, so it needs no other block to be counted; those for a run
+ *       that needs several lie together in front of the run.
  *   T2. A grown table lies, with the blocks that count it, beyond everything that the old table could count and
  *       beyond everything in use.  It is complete in memory before it replaces the old one, and the commit writes
  *       it whole before the header points to it; the old table is freed after that.
