@@ -74,6 +74,13 @@ unsigned byre_layer_count(const struct byre_disk *disk);
 const char *byre_layer_name(const struct byre_disk *disk, unsigned layer);   /* as it was opened */
 const char *byre_layer_format(const struct byre_disk *disk, unsigned layer); /* "raw", "qcow2" */
 
+/*
+ * Does the file of a qcow2 layer take up less of the medium than its clusters in use would, by a tenth or more and by
+ * two clusters or more?  Then space was reserved without being written, and holes of the file read as zero within
+ * data extents.  False for a raw layer, and where that cannot be told.
+ */
+bool byre_layer_is_preallocated(struct byre_disk *disk, unsigned layer);
+
 #ifdef __cplusplus
 }
 #endif

@@ -14,12 +14,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/arith.h"
 #include "byre/disk.h"
-#include "byre/info.h"
 #include "cli/message.h"
 
 struct layer_file {
@@ -78,39 +75,6 @@ static bool find_run(struct layer_file *file, uint64_t hoff)
     return true;
 }
 
-/* Does the image take up less space than its clusters would, by more than a tenth and by more than two? */
-static bool looks_preallocated(const char *name, const struct stat *st)
-{
-    struct byre_info info;
-    uint64_t clusters, there;
-    bool sparse;
-
-    if (byre_info_read(name, NULL, true, &info, NULL) < 0)
-        return false;
-    if (!info.cluster_size) {
-        byre_info_done(&info);
-        return false;
-    }
-    clusters = byre_div_up((uint64_t)st->st_size, info.cluster_size);
-    there = (uint64_t)st->st_blocks * 512 / info.cluster_size;
-    sparse = clusters > MAX(there * 10 / 9, there + 2);
-    byre_info_done(&info);
-    return sparse;
-}
-
-/* The file of a layer, if holes are to be looked for in it; or -1. */
-static int open_layer(const char *name)
-{
-    int fd = open(name, O_RDONLY | O_CLOEXEC);
-    struct stat st;
-
-    if (fd >= 0 && (fstat(fd, &st) < 0 || !looks_preallocated(name, &st))) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
 uint64_t byre_file_holes_next(struct byre_file_holes *holes, unsigned layer, uint64_t hoff, uint64_t length,
                               bool *ret_hole)
 {
@@ -118,7 +82,9 @@ uint64_t byre_file_holes_next(struct byre_file_holes *holes, unsigned layer, uin
 
     if (!file->tried) {
         file->tried = true;
-        file->fd = open_layer(byre_layer_name(holes->disk, layer));
+        file->fd = byre_layer_is_preallocated(holes->disk, layer)
+                       ? open(byre_layer_name(holes->disk, layer), O_RDONLY | O_CLOEXEC)
+                       : -1;
     }
     if (file->fd < 0 || ((hoff < file->start || hoff >= file->end) && !find_run(file, hoff))) {
         *ret_hole = false;

@@ -279,6 +279,18 @@ const char *byre_layer_format(const struct byre_disk *disk, unsigned layer)
     return disk->layers[layer].qcow2 ? "qcow2" : "raw";
 }
 
+bool byre_layer_is_preallocated(struct byre_disk *disk, unsigned layer)
+{
+    struct byre_qcow2 *image = layer < disk->layer_count ? disk->layers[layer].qcow2 : NULL;
+    uint64_t bytes, there, enough, used;
+
+    if (!image || byre_store_allocated_size(disk->layers[layer].store, &bytes, NULL) < 0 || bytes == UINT64_MAX)
+        return false;
+    there = bytes >> byre_qcow2_header(image)->cluster_bits;
+    enough = MAX(there * 10 / 9, there + 2);
+    return byre_qcow2_used_clusters(image, enough, &used, NULL) == 0 && used >= enough;
+}
+
 int byre_close(struct byre_disk *disk, struct byre_error *err)
 {
     /* The engine makes its image durable by itself; what was never sealed need not be. */

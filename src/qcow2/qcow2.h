@@ -93,6 +93,10 @@ int byre_qcow2_map(struct byre_qcow2 *image, uint64_t goff, uint64_t length, byr
 int byre_qcow2_unmapped_run(struct byre_qcow2 *image, uint64_t goff, uint64_t *ret_length,
                             struct byre_error *err);
 
+/* How many host clusters within the file have references; once more than `enough` are found, no more are looked for. */
+int byre_qcow2_used_clusters(struct byre_qcow2 *image, uint64_t enough, uint64_t *ret_count,
+                             struct byre_error *err);
+
 /* Reads and inflates the compressed cluster of `extent` into `buf` of one cluster.  Thread-safe. */
 int byre_qcow2_read_compressed(struct byre_qcow2 *image, uint64_t hoff, uint32_t stored, void *buf,
                                struct byre_error *err);

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 
 #include "base/arith.h"
+#include "base/cleanup.h"
 #include "qcow2/image.h"
 
 /* The first host byte of the refcount block for `cluster`: 0 if there is none. */
@@ -105,4 +106,35 @@ int byre_refcount_change_locked(struct byre_qcow2 *image, uint64_t cluster, uint
         }
     }
     return 0;
+}
+
+/* Counts used clusters of [cluster, end) up to the end of their slice; *ret_next is where to go on. */
+static int count_slice(struct byre_qcow2 *image, uint64_t cluster, uint64_t end, uint64_t *ret_next, uint64_t *count,
+                       struct byre_error *err)
+{
+    struct byre_slice *slice;
+    size_t index;
+    int rc = byre_refcount_slice_locked(image, cluster, &slice, &index, err);
+
+    if (rc < 0)
+        return rc;
+    *ret_next = MIN(end, cluster + (byre_refcount_slice_entries(image) - index));
+    for (uint64_t i = 0; slice && i < *ret_next - cluster; i++)
+        *count += byre_refcount_get(slice->bytes, index + i, image->header.refcount_order) != 0;
+    return 0;
+}
+
+int byre_qcow2_used_clusters(struct byre_qcow2 *image, uint64_t enough, uint64_t *ret_count,
+                             struct byre_error *err)
+{
+    uint64_t count = 0, size, end;
+    int rc = byre_store_size(image->store, &size, err);
+
+    end = rc < 0 ? 0 : byre_cluster_of(image, byre_cluster_ceil(image, size));
+    LOCK_SCOPE(&image->mutex);
+    for (uint64_t at = 0, next = end; rc == 0 && at < end && count <= enough; at = next)
+        rc = count_slice(image, at, end, &next, &count, err);
+    if (rc == 0)
+        *ret_count = count;
+    return rc;
 }
