@@ -85,13 +85,22 @@ static int open_disks(const struct compare_args *args, struct byre_disk *disks[2
     return 0;
 }
 
+/* Were the disks the same up to the end of the shorter one? */
+static bool is_same_so_far(const struct byre_compare_result *result, struct byre_disk *const disks[2])
+{
+    uint64_t a = byre_get_size(disks[0]), b = byre_get_size(disks[1]);
+
+    return result->outcome == BYRE_COMPARE_SAME || result->goff >= (a < b ? a : b);
+}
+
 /* What was found, on standard output unless quiet.  Returns the exit code. */
-static int print_outcome(const struct compare_args *args, const struct byre_compare_result *result)
+static int print_outcome(const struct compare_args *args, struct byre_disk *const disks[2],
+                         const struct byre_compare_result *result)
 {
     FILE *out = args->quiet ? NULL : stdout;
 
     byre_progress_clear_line();
-    if (out && result->sizes_differ && !args->strict)
+    if (out && result->sizes_differ && !args->strict && is_same_so_far(result, disks))
         fprintf(out, "Warning: Image size mismatch!\n");
     switch (result->outcome) {
     case BYRE_COMPARE_SAME:
@@ -125,7 +134,7 @@ static int compare(const struct compare_args *args, struct byre_disk *const disk
         byre_complain_error(&err, "%s", "");
         return result.map_failed ? EXIT_MAP_FAILED : EXIT_READ_FAILED;
     }
-    return print_outcome(args, &result);
+    return print_outcome(args, disks, &result);
 }
 
 static int run(const struct byre_verb *verb, int argc, char **argv)

@@ -13,6 +13,8 @@ cp a.raw longer.raw
 truncate -s 12M longer.raw
 cp longer.raw longer-data.raw
 put_bytes longer-data.raw 11000000 58
+cp other.raw longer-other.raw
+truncate -s 12M longer-other.raw
 
 same_ok compare a.qcow2 a.qcow2
 same_ok compare a.qcow2 a.raw
@@ -31,6 +33,7 @@ same_fails 1 compare -q a.qcow2 other.raw
 same_fails 1 compare a.raw longer-data.raw
 same_fails 1 compare longer-data.raw a.raw
 same_fails 1 compare -q longer-data.raw a.raw
+same_fails 1 compare longer-other.raw a.raw # the sizes do not matter any more
 same_fails 1 compare -s a.qcow2 a.raw
 same_fails 2 compare nofile a.raw
 same_fails 2 compare a.raw nofile
