@@ -86,6 +86,40 @@ static void full_cache_starts_commits(void **state)
     engine_done(&engine);
 }
 
+/* --- failures --- */
+
+/* Fails the n-th write of the first flush; is the image still writable then? */
+static bool survives_failed_write(uint64_t nth)
+{
+    struct engine engine;
+    bool writable;
+
+    engine_plain(&engine, 12, 256 * K);
+    assert_int_equal(engine_write(&engine, 0, 8 * K, 'a'), 0);
+    record_store_fail(engine.store, &(struct record_fault){
+        .kinds = RECORD_WRITE, .nth = nth, .code = -EIO,
+    });
+    assert_int_equal(byre_qcow2_flush(engine.image, &engine.err), -EIO);
+    assert_int_equal(record_store_faults(engine.store), 1);
+    record_store_fail(engine.store, NULL);
+    writable = byre_qcow2_check_writable(engine.image, NULL) == 0;
+    assert_int_equal(engine_write(&engine, 8 * K, 512, 'b'), writable ? 0 : -EROFS);
+    assert_int_equal(byre_qcow2_flush(engine.image, NULL) == 0, writable);
+    assert_int_equal(engine_byte(&engine, 0), 'a');
+    assert_int_equal(byre_qcow2_close(engine.image, NULL) == 0, writable);
+    byre_store_close(engine.store);
+    return writable;
+}
+
+/* The writes are: the new L2 table, which nothing points to yet; refcounts; the L1 entry. */
+static void failed_write_to_live_metadata_makes_read_only(void **state)
+{
+    (void)state;
+    assert_true(survives_failed_write(1));
+    assert_false(survives_failed_write(2));
+    assert_false(survives_failed_write(3));
+}
+
 /* --- who may share a commit --- */
 
 struct meeting {
@@ -263,6 +297,7 @@ int main(void)
         cmocka_unit_test(flush_costs_the_barriers_that_it_needs),
         cmocka_unit_test(new_refcount_block_costs_one_more_barrier),
         cmocka_unit_test(full_cache_starts_commits),
+        cmocka_unit_test(failed_write_to_live_metadata_makes_read_only),
         cmocka_unit_test(flush_does_not_join_a_commit_that_has_frozen),
         cmocka_unit_test(dirty_bit_is_durable_before_anything_else),
         cmocka_unit_test(dirty_bit_is_cleared_last),

@@ -91,6 +91,26 @@ static void image_appears_when_it_is_sealed(void **state)
     engine_done(&engine);
 }
 
+/* Blocks of 64 clusters of 512 bytes: the refcount table grows before there is an image. */
+static void growing_tables_do_not_make_an_image(void **state)
+{
+    struct engine engine;
+    uint64_t goff;
+
+    (void)state;
+    create(&engine, 0, &(struct byre_qcow2_create_options){
+        .size = 4 * M, .version = 3, .cluster_bits = 9, .refcount_order = 6,
+    });
+    for (goff = 0; byre_qcow2_header(engine.image)->reftable_clusters == 1; goff += 64 * K)
+        assert_int_equal(engine_write(&engine, goff, 64 * K, 'a'), 0);
+    assert_int_equal(byre_qcow2_flush(engine.image, NULL), 0);
+    assert_false(is_image(&engine));
+    assert_int_equal(byre_qcow2_seal(engine.image, NULL), 0);
+    assert_true(is_image(&engine));
+    assert_int_equal(engine_byte(&engine, goff - 1), 'a');
+    engine_done(&engine);
+}
+
 static void image_that_is_closed_unsealed_never_was_one(void **state)
 {
     struct engine engine;
@@ -228,6 +248,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(image_appears_when_it_is_sealed),
+        cmocka_unit_test(growing_tables_do_not_make_an_image),
         cmocka_unit_test(image_that_is_closed_unsealed_never_was_one),
         cmocka_unit_test(images_of_all_sizes_are_without_fault),
         cmocka_unit_test(image_larger_than_its_tables_can_map_is_refused),

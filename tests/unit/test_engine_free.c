@@ -70,6 +70,40 @@ static void freed_cluster_waits_for_its_last_reader(void **state)
     engine_done(&engine);
 }
 
+static void discard_within_a_commit(void *opaque, enum record_kind kind, uint64_t hoff, uint64_t length)
+{
+    struct engine *engine = opaque;
+
+    (void)hoff;
+    (void)length;
+    if (kind != RECORD_FLUSH)
+        return;
+    record_store_hook(engine->store, NULL, NULL);
+    assert_int_equal(byre_qcow2_discard(engine->image, 4 * K, 4 * K, NULL), 0);
+}
+
+/* Frees that are joined to one run wait for the readers of the youngest. */
+static void neighbour_freed_earlier_does_not_shorten_the_wait(void **state)
+{
+    struct engine engine;
+    uint64_t place = four_clusters(&engine), ticket;
+    struct byre_epoch *epoch = byre_qcow2_epoch(engine.image);
+
+    (void)state;
+    /* The first cluster's free ends its epoch; the second one's was noted before, for the next commit. */
+    assert_int_equal(byre_qcow2_discard(engine.image, 0, 4 * K, NULL), 0);
+    record_store_hook(engine.store, discard_within_a_commit, &engine);
+    assert_int_equal(byre_qcow2_flush(engine.image, NULL), 0);
+    ticket = byre_epoch_enter(epoch);
+    assert_int_equal(engine_extent(&engine, 8 * K).hoff, place + 8 * K);
+    assert_int_equal(byre_qcow2_discard(engine.image, 8 * K, 4 * K, NULL), 0);
+    assert_int_equal(byre_qcow2_flush(engine.image, NULL), 0);
+    for (uint64_t i = 0; i < 3; i++)
+        assert_int_not_equal(next_place(&engine, (64 + 4 * i) * K), place + 8 * K);
+    byre_epoch_leave(epoch, ticket);
+    engine_done(&engine);
+}
+
 /* Readers that came after the discard cannot know the place. */
 static void later_readers_do_not_delay_the_reuse(void **state)
 {
@@ -221,6 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(freed_cluster_waits_for_the_commit),
         cmocka_unit_test(freed_cluster_waits_for_its_last_reader),
+        cmocka_unit_test(neighbour_freed_earlier_does_not_shorten_the_wait),
         cmocka_unit_test(later_readers_do_not_delay_the_reuse),
         cmocka_unit_test(space_is_given_back_before_it_is_used_again),
         cmocka_unit_test(no_allocation_crosses_the_end_of_a_device),
