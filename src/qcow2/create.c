@@ -49,8 +49,8 @@ static int check_options(const struct byre_qcow2_create_options *options, struct
                               "Non-zlib compression type is only supported with compatibility level 1.1"
                               " and above (use version=v3 or greater)");
     if (!byre_codec_has(options->compression))
-        return byre_error_set(err, -ENOTSUP, "this build does not have compression type %u",
-                              options->compression);
+        return byre_error_set(err, -ENOTSUP, "compression type %s is not supported by this build",
+                              options->compression == BYRE_COMPRESSION_ZSTD ? "zstd" : "(unknown)");
     return 0;
 }
 
