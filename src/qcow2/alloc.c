@@ -5,7 +5,8 @@
  * Invariants
  *   A1. A reserved cluster has its refcount raised in memory, so that nobody else finds it.
  *   A2. No cluster below `next_free` is free.
- *   A3. Bytes from `used_end` on were written by nobody, neither now nor before the image was opened.
+ *   A3. Bytes from `used_end` and from `freed_end` on were written by nobody, neither now nor before the image was
+ *       opened.  (A truncated image may map clusters past the end of its file, which are written and then freed.)
  */
 #include "config.h"
 
@@ -145,7 +146,8 @@ static int alloc_locked(struct byre_qcow2 *image, struct search *search, bool *r
         *cursor = search->first + search->got;
     hoff = search->first << image->cluster_bits;
     if (ret_fresh)
-        *ret_fresh = hoff >= image->used_end && image->store->growable && image->store->limits.zero_on_grow;
+        *ret_fresh = hoff >= MAX(image->used_end, image->freed_end) && image->store->growable &&
+                     image->store->limits.zero_on_grow;
     image->used_end = MAX(image->used_end, hoff + (search->got << image->cluster_bits));
     return 0;
 }
@@ -184,6 +186,7 @@ void byre_alloc_freed_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_
     uint64_t packing = byre_cluster_of(image, image->pack_hoff);
 
     image->next_free = MIN(image->next_free, cluster);
+    image->freed_end = MAX(image->freed_end, (cluster + count) << image->cluster_bits);
     if (image->pack_hoff && packing >= cluster && packing - cluster < count)
         image->pack_hoff = 0;
 }

@@ -63,7 +63,8 @@ struct byre_qcow2 {
     /* allocation */
     uint64_t next_free;       /* no cluster below this index is free */
     uint64_t next_append;     /* append_only: where to look instead */
-    uint64_t used_end;        /* bytes of the store from here on were never written by us nor before */
+    uint64_t used_end;        /* bytes of the store from here on were never allocated by us, nor there before */
+    uint64_t freed_end;       /* no cluster from here on was ever freed by us */
     uint64_t pack_hoff;       /* where the next compressed cluster may continue; 0: in a new cluster */
     bool append_only;
     byre_free_vec frees_pending, frees_committing, frees_durable;

@@ -250,6 +250,39 @@ static void reader_delays_reuse_even_without_room(void **state)
     engine_done(&full.engine);
 }
 
+/* A truncated image maps a cluster past the end of its file.  Somebody writes there, as to any exclusive data. */
+static void freed_cluster_past_the_end_is_not_taken_for_zeros(void **state)
+{
+    const struct byre_qcow2_open_options writable = { .writable = true };
+    struct byre_qcow2_compressed item = { .data = "0123456789", .length = 10 };
+    uint8_t stale[4 * K];
+    struct engine engine;
+    uint64_t place = four_clusters(&engine) + 12 * K;
+
+    (void)state;
+    assert_int_equal(byre_qcow2_close(engine.image, NULL), 0);
+    assert_int_equal(byre_store_truncate(engine.store, place, NULL), 0);
+    assert_int_equal(byre_qcow2_open(engine.store, &writable, &engine.image, NULL), 0);
+    assert_int_equal(engine_extent(&engine, 12 * K).hoff, place);
+    memset(stale, 's', sizeof stale);
+    assert_int_equal(byre_store_pwrite(engine.store, stale, sizeof stale, place, NULL), 0);
+
+    /* A compressed cluster takes its place in the map, and one that was freed in the store. */
+    assert_int_equal(byre_qcow2_discard(engine.image, 0, 4 * K, NULL), 0);
+    assert_int_equal(byre_qcow2_flush(engine.image, NULL), 0);
+    item.goff = 12 * K;
+    assert_int_equal(byre_qcow2_reserve_compressed(engine.image, &item, 1, NULL), 0);
+    assert_int_equal(byre_qcow2_fill_compressed(engine.image, &item, 1, NULL), 0);
+    assert_int_equal(byre_qcow2_publish_compressed(engine.image, &item, 1, NULL), 0);
+    assert_int_equal(byre_qcow2_flush(engine.image, NULL), 0);
+
+    for (uint64_t goff = 100 * K; goff < 112 * K; goff += 4 * K) {
+        assert_int_equal(engine_write(&engine, goff, 1, 'n'), 0);
+        assert_int_equal(engine_byte(&engine, goff + 4 * K - 1), 0);
+    }
+    engine_done(&engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +296,7 @@ int main(void)
         cmocka_unit_test(compressing_without_room_commits_the_frees),
         cmocka_unit_test(zeroing_without_room_commits_the_frees),
         cmocka_unit_test(reader_delays_reuse_even_without_room),
+        cmocka_unit_test(freed_cluster_past_the_end_is_not_taken_for_zeros),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
