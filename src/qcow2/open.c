@@ -235,13 +235,13 @@ static bool has_changes(const struct byre_qcow2 *image)
 /* No request is under way, so all epochs pass: what was freed is free when this returns. */
 int byre_image_settle(struct byre_qcow2 *image, struct byre_error *err)
 {
-    int rc = extend_to_used_end(image, err);
+    /* A file that cannot grow any more is an error, but none that what was written should be lost for. */
+    int extended = extend_to_used_end(image, err);
+    int rc = byre_commit(image, extended < 0 ? NULL : err);
 
-    if (rc == 0)
-        rc = byre_commit(image, err);
     if (rc == 0 && has_changes(image))
-        rc = byre_commit(image, err);
-    return rc;
+        rc = byre_commit(image, extended < 0 ? NULL : err);
+    return extended < 0 ? extended : rc;
 }
 
 static int clear_dirty_bit(struct byre_qcow2 *image, struct byre_error *err)
