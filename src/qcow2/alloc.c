@@ -18,39 +18,12 @@
 
 #define ZEROS_BYTES (64u << 10)
 
-static bool overlaps(uint64_t a, uint64_t a_length, uint64_t b, uint64_t b_length)
-{
-    return a < b + b_length && b < a + a_length;
-}
-
-/* Do the clusters overlap one of the refcount blocks that count them?  Blocks lie among what they count. */
-static bool hits_refblock(struct byre_qcow2 *image, uint64_t cluster, uint64_t count)
-{
-    uint64_t hoff = cluster << image->cluster_bits, length = count << image->cluster_bits, entry = 0;
-    uint64_t first = cluster >> image->refblock_bits, last = (cluster + count - 1) >> image->refblock_bits;
-
-    for (uint64_t i = first; i <= last && i < image->reftable.entry_count; i++) {
-        if (byre_table_get(&image->reftable, image->store, (uint32_t)i, &entry, NULL) == 0 &&
-            overlaps(hoff, length, entry & BYRE_REFTABLE_OFFSET_MASK, image->cluster_size))
-            return true;
-    }
-    return false;
-}
-
 int byre_alloc_check_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t count,
                             struct byre_error *err)
 {
-    uint64_t hoff = cluster << image->cluster_bits, length = count << image->cluster_bits;
-    const char *what = NULL;
+    const char *what =
+        byre_metadata_at_locked(image, cluster << image->cluster_bits, count << image->cluster_bits);
 
-    if (hoff < image->cluster_size)
-        what = "header";
-    else if (image->l1.hoff && overlaps(hoff, length, image->l1.hoff, image->l1.entry_count * 8ULL))
-        what = "L1 table";
-    else if (overlaps(hoff, length, image->reftable.hoff, image->reftable.entry_count * 8ULL))
-        what = "refcount table";
-    else if (hits_refblock(image, cluster, count))
-        what = "refcount block";
     if (!what)
         return 0;
     return byre_error_set(err, -EIO,

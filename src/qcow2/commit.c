@@ -357,6 +357,8 @@ int byre_check_writable_locked(struct byre_qcow2 *image, struct byre_error *err)
 {
     int rc = byre_qcow2_check_writable(image, err);
 
+    if (rc == 0)
+        rc = byre_metadata_check_locked(image, err);
     if (rc < 0 || !image->lazy || image->dirty_bit_durable)
         return rc;
     image->header.incompatible |= BYRE_QCOW2_INCOMPAT_DIRTY;

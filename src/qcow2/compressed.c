@@ -111,6 +111,8 @@ static int reserve(struct byre_qcow2 *image, struct byre_qcow2_compressed *items
 
         rc = byre_l2_slice_for_write_locked(image, items[i].goff, &slice, &index, err);
         if (rc == 0)
+            rc = byre_l2_entry_check_change_locked(image, byre_get_be64(slice->bytes + index * 8), items[i].goff, err);
+        if (rc == 0)
             rc = place_bytes_locked(image, items[i].length, &items[i].hoff, err);
         if (rc < 0) {
             while (i-- > 0)

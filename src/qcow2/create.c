@@ -123,11 +123,16 @@ static int take_first_clusters(struct byre_qcow2 *image, struct byre_error *err)
     int rc = byre_alloc_zero_fill(image, 0, end << image->cluster_bits, err);
 
     if (rc == 0)
+        rc = byre_metadata_check_locked(image, err);
+    if (rc == 0)
         rc = byre_table_set(&image->reftable, image->store, 0, refblock << image->cluster_bits, err);
+    if (rc == 0)
+        rc = byre_metadata_room_locked(image, 1, err);
     if (rc == 0)
         rc = byre_refcount_change_locked(image, 0, end, 1, err);
     if (rc < 0)
         return rc;
+    byre_metadata_add_refblock_locked(image, refblock << image->cluster_bits);
     image->next_free = end;
     image->used_end = MAX(image->used_end, end << image->cluster_bits);
     return 0;

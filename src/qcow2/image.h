@@ -18,6 +18,7 @@
 
 #include "base/epoch.h"
 #include "base/rangelock.h"
+#include "base/tally.h"
 #include "qcow2/fmt_header.h"
 #include "qcow2/fmt_l2.h"
 #include "qcow2/fmt_refcount.h"
@@ -36,6 +37,12 @@ typedef VEC(struct byre_free_run) byre_free_vec;
 typedef VEC(uint64_t) byre_offset_vec;
 
 struct byre_codec;
+
+/* Two pieces of metadata at the same place. */
+struct byre_conflict {
+    const char *what, *other; /* NULL: there is none */
+    uint64_t hoff;
+};
 
 struct byre_qcow2 {
     /* Fixed while the image is open. */
@@ -58,6 +65,9 @@ struct byre_qcow2 {
     struct byre_table l1;
     struct byre_table reftable;
     struct byre_slices slices;
+    struct byre_tally metadata; /* see metadata.c */
+    bool metadata_known;
+    struct byre_conflict conflict;
     _Atomic int poisoned;     /* 0, or the error that made the image read-only; changed under the mutex */
 
     /* allocation */
@@ -126,6 +136,9 @@ static inline uint64_t byre_l2_slice_end(const struct byre_qcow2 *image, uint64_
 }
 /* Checks an entry against the format: -EIO names what is wrong. */
 int byre_l2_entry_check(const struct byre_qcow2 *image, uint64_t entry, uint64_t goff, struct byre_error *err);
+/* As above, before what it points to is written to or freed: -EIO if metadata lies there, too. */
+int byre_l2_entry_check_change_locked(const struct byre_qcow2 *image, uint64_t entry, uint64_t goff,
+                                      struct byre_error *err);
 
 /* Mapping: see map.c. */
 
@@ -177,11 +190,25 @@ int byre_alloc_exact_locked(struct byre_qcow2 *image, uint64_t count, uint64_t *
 void byre_alloc_undo_locked(struct byre_qcow2 *image, uint64_t hoff, uint64_t count);
 /* Notes that the clusters have no reference left. */
 void byre_alloc_freed_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t count);
-/* -EIO if the refcounts call clusters free that the header says are in use. */
+/* -EIO if metadata lies where the refcounts say that clusters are free. */
 int byre_alloc_check_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t count,
                             struct byre_error *err);
 /* Fills a new metadata cluster with zeros on the medium, so that it has its space. */
 int byre_alloc_zero_fill(struct byre_qcow2 *image, uint64_t hoff, uint64_t length, struct byre_error *err);
+
+/* Which host clusters hold metadata: see metadata.c.  All with the mutex held. */
+
+/* Reads the tables once, to know where metadata lies. */
+int byre_metadata_learn_locked(struct byre_qcow2 *image, struct byre_error *err);
+/* The same, and -EIO if the image cannot be changed since pieces of metadata lie on each other. */
+int byre_metadata_check_locked(struct byre_qcow2 *image, struct byre_error *err);
+/* What of the metadata lies in [hoff, hoff+length), both cluster-aligned: NULL if there is nothing. */
+const char *byre_metadata_at_locked(const struct byre_qcow2 *image, uint64_t hoff, uint64_t length);
+/* Makes room for `extra` calls of those that add. */
+int byre_metadata_room_locked(struct byre_qcow2 *image, size_t extra, struct byre_error *err);
+void byre_metadata_add_l2_locked(struct byre_qcow2 *image, uint64_t hoff);
+void byre_metadata_drop_l2_locked(struct byre_qcow2 *image, uint64_t hoff);
+void byre_metadata_add_refblock_locked(struct byre_qcow2 *image, uint64_t hoff);
 
 /* Deferred frees: see free.c.  All with the mutex held. */
 
@@ -198,7 +225,8 @@ void byre_free_reap_locked(struct byre_qcow2 *image);
 
 /* Commit: see commit.c. */
 
-/* -EROFS with the reason unless the image may be changed.  Makes the dirty bit durable where one is needed. */
+/* -EROFS with the reason unless the image may be changed, -EIO if its metadata forbids it.  Makes the dirty bit
+ * durable where one is needed. */
 int byre_check_writable_locked(struct byre_qcow2 *image, struct byre_error *err);
 /* Starts a commit if the dirty metadata or the deferred frees are over their budgets. */
 int byre_commit_if_due(struct byre_qcow2 *image, struct byre_error *err);

@@ -100,6 +100,8 @@ static int new_table(struct byre_qcow2 *image, uint64_t goff, uint64_t old_hoff,
     /* After the allocation, which may free a refcount table. */
     rc = byre_free_room_locked(image, 1, err);
     if (rc == 0)
+        rc = byre_metadata_room_locked(image, 1, err);
+    if (rc == 0)
         rc = old_hoff ? copy_table(image, old_hoff, hoff, err)
                       : byre_alloc_zero_fill(image, hoff, image->cluster_size, err);
     if (rc == 0)
@@ -109,7 +111,9 @@ static int new_table(struct byre_qcow2 *image, uint64_t goff, uint64_t old_hoff,
         return rc;
     }
     (void)vec_push(&image->unlinked_l2, hoff);
+    byre_metadata_add_l2_locked(image, hoff);
     if (old_hoff) {
+        byre_metadata_drop_l2_locked(image, old_hoff);
         byre_slices_drop(&image->slices, old_hoff, image->cluster_size);
         byre_free_later_locked(image, byre_cluster_of(image, old_hoff), 1, false);
     }
@@ -165,4 +169,26 @@ int byre_l2_entry_check(const struct byre_qcow2 *image, uint64_t entry, uint64_t
         return 0;
     }
     return 0;
+}
+
+int byre_l2_entry_check_change_locked(const struct byre_qcow2 *image, uint64_t entry, uint64_t goff,
+                                      struct byre_error *err)
+{
+    enum byre_cluster_kind kind = byre_l2_kind(entry, image->header.version);
+    uint64_t start = byre_l2_offset(entry), end = start + image->cluster_size;
+    int rc = byre_l2_entry_check(image, entry, goff, err);
+    const char *what;
+
+    if (rc < 0 || kind == BYRE_CLUSTER_UNALLOCATED || kind == BYRE_CLUSTER_ZERO_PLAIN)
+        return rc;
+    if (kind == BYRE_CLUSTER_COMPRESSED) {
+        start = byre_l2_compressed_offset(entry, image->cluster_bits);
+        end = byre_cluster_ceil(image, start + byre_l2_compressed_stored(entry, image->cluster_bits));
+        start = byre_cluster_start(image, start);
+    }
+    what = byre_metadata_at_locked(image, start, end - start);
+    if (!what)
+        return 0;
+    return byre_error_set(err, -EIO, "'%s': the cluster at guest offset %#" PRIx64 " lies on the %s (host offset %#"
+                          PRIx64 ")", image->store->name, goff, what, start);
 }

@@ -87,8 +87,13 @@ static int map_slice_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t en
         uint64_t entry = byre_get_be64(slice->bytes + index * 8);
 
         rc = byre_l2_entry_check(image, entry, goff, err);
-        if (rc == 0)
-            rc = append(out, from, byre_l2_extent(image, entry, goff), err);
+        if (rc == 0) {
+            struct byre_extent extent = byre_l2_extent(image, entry, goff);
+
+            /* What must not be written to is left to the engine, which refuses it. */
+            extent.exclusive = extent.exclusive && !byre_metadata_at_locked(image, extent.hoff, extent.length);
+            rc = append(out, from, extent, err);
+        }
     }
     *ret_end = end;
     return rc;
@@ -144,6 +149,8 @@ int byre_qcow2_map(struct byre_qcow2 *image, uint64_t goff, uint64_t length, byr
     if (!byre_range_within(goff, length, byre_cluster_ceil(image, image->header.size)))
         return byre_error_set(err, -EINVAL, "range past the end of the disk");
     LOCK_SCOPE(&image->mutex);
+    if (image->writable)
+        rc = byre_metadata_learn_locked(image, err);
     for (; rc == 0 && at < end; at = next) {
         uint64_t unmapped = 0;
 
@@ -166,11 +173,4 @@ int byre_qcow2_map(struct byre_qcow2 *image, uint64_t goff, uint64_t length, byr
         clip_start(&out->ptr[from], goff);
     }
     return 0;
-}
-
-int byre_qcow2_unmapped_run(struct byre_qcow2 *image, uint64_t goff, uint64_t *ret_length,
-                            struct byre_error *err)
-{
-    LOCK_SCOPE(&image->mutex);
-    return unmapped_locked(image, goff, image->header.size, ret_length, err);
 }

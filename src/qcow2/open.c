@@ -85,6 +85,7 @@ void byre_image_free(struct byre_qcow2 *image)
     vec_done(&image->frees_committing);
     vec_done(&image->frees_durable);
     vec_done(&image->unlinked_l2);
+    byre_tally_done(&image->metadata);
     byre_slices_done(&image->slices);
     byre_table_done(&image->l1);
     byre_table_done(&image->reftable);

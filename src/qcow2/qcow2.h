@@ -89,10 +89,6 @@ int byre_qcow2_seal(struct byre_qcow2 *image, struct byre_error *err);
 int byre_qcow2_map(struct byre_qcow2 *image, uint64_t goff, uint64_t length, byre_extent_vec *out,
                    struct byre_error *err);
 
-/* How many bytes from `goff` on have no L2 table at all (cheap; 0 if there is one at `goff`). */
-int byre_qcow2_unmapped_run(struct byre_qcow2 *image, uint64_t goff, uint64_t *ret_length,
-                            struct byre_error *err);
-
 /* How many host clusters within the file have references; once more than `enough` are found, no more are looked for. */
 int byre_qcow2_used_clusters(struct byre_qcow2 *image, uint64_t enough, uint64_t *ret_count,
                              struct byre_error *err);

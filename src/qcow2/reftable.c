@@ -113,6 +113,8 @@ static int grow_locked(struct byre_qcow2 *image, uint64_t cluster, struct byre_e
     if (rc == 0)
         rc = byre_free_room_locked(image, 1, err);
     if (rc == 0)
+        rc = byre_metadata_room_locked(image, region.block_count, err);
+    if (rc == 0)
         rc = byre_alloc_check_locked(image, region.start, region_end(&region) - region.start, err);
     if (rc == 0)
         rc = build_table(image, &region, &table, err);
@@ -132,6 +134,8 @@ static int grow_locked(struct byre_qcow2 *image, uint64_t cluster, struct byre_e
                          region.block_count << image->cluster_bits);
         goto out;
     }
+    for (uint64_t i = 0; i < region.block_count; i++)
+        byre_metadata_add_refblock_locked(image, start + ((region.table_clusters + i) << image->cluster_bits));
     byre_free_later_locked(image, byre_cluster_of(image, table.hoff), image->header.reftable_clusters, false);
     image->header.reftable_hoff = start;
     image->header.reftable_clusters = (uint32_t)region.table_clusters;
@@ -153,6 +157,8 @@ int byre_refblock_add_locked(struct byre_qcow2 *image, uint64_t cluster, struct 
         return byre_error_set_errno(err, -ENOSPC, "'%s': could not add a refcount block", image->store->name);
     rc = byre_table_get(&image->reftable, image->store, (uint32_t)index, &old, err);
     if (rc == 0)
+        rc = byre_metadata_room_locked(image, 1, err);
+    if (rc == 0)
         rc = byre_alloc_check_locked(image, cluster, 1, err);
     if (rc == 0)
         rc = byre_alloc_zero_fill(image, hoff, image->cluster_size, err);
@@ -166,6 +172,7 @@ int byre_refblock_add_locked(struct byre_qcow2 *image, uint64_t cluster, struct 
         byre_slices_drop(&image->slices, hoff, image->cluster_size);
         return rc;
     }
+    byre_metadata_add_refblock_locked(image, hoff);
     image->used_end = MAX(image->used_end, hoff + image->cluster_size);
     return 0;
 }
@@ -216,6 +223,8 @@ int byre_refblock_reserve_run_locked(struct byre_qcow2 *image, uint64_t count, u
                                     image->store->name, count);
     rc = byre_alloc_check_locked(image, first, blocks + count, err);
     if (rc == 0)
+        rc = byre_metadata_room_locked(image, blocks, err);
+    if (rc == 0)
         rc = byre_alloc_zero_fill(image, hoff, blocks << image->cluster_bits, err);
     if (rc == 0)
         rc = set_blocks(image, index, blocks, first, true, err);
@@ -226,6 +235,8 @@ int byre_refblock_reserve_run_locked(struct byre_qcow2 *image, uint64_t count, u
         byre_slices_drop(&image->slices, hoff, blocks << image->cluster_bits);
         return rc;
     }
+    for (uint64_t i = 0; i < blocks; i++)
+        byre_metadata_add_refblock_locked(image, hoff + (i << image->cluster_bits));
     image->used_end = MAX(image->used_end, hoff + ((blocks + count) << image->cluster_bits));
     *ret_cluster = first + blocks;
     return 0;

@@ -47,8 +47,8 @@ static enum way way_of(const struct byre_qcow2 *image, uint64_t entry)
 }
 
 /* How many entries of a slice, from `index` on and at most `max`, go the way of the first one, in one host run. */
-static int count_run(const struct byre_qcow2 *image, const struct byre_slice *slice, unsigned index,
-                     unsigned max, uint64_t goff, unsigned *ret_count, struct byre_error *err)
+static int count_run_locked(const struct byre_qcow2 *image, const struct byre_slice *slice, unsigned index,
+                            unsigned max, uint64_t goff, unsigned *ret_count, struct byre_error *err)
 {
     uint64_t first = byre_get_be64(slice->bytes + index * 8);
     enum way way = way_of(image, first);
@@ -62,7 +62,7 @@ static int count_run(const struct byre_qcow2 *image, const struct byre_slice *sl
             break;
         if (way != WAY_ALLOCATE && byre_l2_offset(entry) != byre_l2_offset(first) + advance)
             break;
-        int rc = byre_l2_entry_check(image, entry, goff + advance, err);
+        int rc = byre_l2_entry_check_change_locked(image, entry, goff + advance, err);
         if (rc < 0)
             return rc;
     }
@@ -82,8 +82,8 @@ static int place_locked(struct byre_qcow2 *image, struct byre_qcow2_reservation 
     if (rc == 0)
         rc = byre_l2_slice_for_write_locked(image, first, &slice, &index, err);
     if (rc == 0)
-        rc = count_run(image, slice, index, (unsigned)((reservation->end - first) >> image->cluster_bits),
-                       first, &run, err);
+        rc = count_run_locked(image, slice, index, (unsigned)((reservation->end - first) >> image->cluster_bits),
+                              first, &run, err);
     if (rc < 0)
         return rc;
     entry = byre_get_be64(slice->bytes + index * 8);

@@ -55,8 +55,8 @@ static int change_slice_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t
     if (rc == 0)
         rc = byre_free_room_locked(image, count, err);
     for (uint64_t i = 0; rc == 0 && i < count; i++)
-        rc = byre_l2_entry_check(image, byre_get_be64(slice->bytes + (index + i) * 8),
-                                 goff + (i << image->cluster_bits), err);
+        rc = byre_l2_entry_check_change_locked(image, byre_get_be64(slice->bytes + (index + i) * 8),
+                                               goff + (i << image->cluster_bits), err);
     if (rc < 0)
         return rc;
     for (uint64_t i = 0; i < count; i++) {

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Writing to images whose refcounts and entries lie: no metadata is ever overwritten or freed as if it were data.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/endian.h"
+#include "byre/disk.h"
+#include "engine_image.h"
+
+#define K 1024ULL
+#define M (1024 * K)
+
+enum { CLUSTER_BITS = 12, CLUSTER = 1 << CLUSTER_BITS };
+enum { AT_L1 = 40, AT_REFTABLE = 48 };
+
+#define COPIED (1ULL << 63)
+
+/* Where things are in the image of the tests. */
+struct places {
+    uint64_t l1, reftable, refblock, l2, other_l2, data;
+};
+
+static uint64_t get64(struct engine *engine, uint64_t hoff)
+{
+    uint8_t bytes[8];
+
+    assert_int_equal(byre_store_pread(engine->store, bytes, sizeof bytes, hoff, NULL), 0);
+    return byre_get_be64(bytes);
+}
+
+static void put64(struct engine *engine, uint64_t hoff, uint64_t value)
+{
+    uint8_t bytes[8];
+
+    byre_put_be64(bytes, value);
+    assert_int_equal(byre_store_pwrite(engine->store, bytes, sizeof bytes, hoff, NULL), 0);
+}
+
+static void set_refcount(struct engine *engine, const struct places *at, uint64_t hoff, uint8_t count)
+{
+    uint8_t bytes[2] = { 0, count };
+
+    assert_int_equal(byre_store_pwrite(engine->store, bytes, 2, at->refblock + hoff / CLUSTER * 2, NULL), 0);
+}
+
+/* A closed image of 6 MiB, 2 MiB for each L2 table, with 'a' in its first cluster and 'b' in one at 2 MiB. */
+static struct places closed_image(struct engine *engine)
+{
+    struct places at;
+
+    engine_plain(engine, CLUSTER_BITS, 6 * M);
+    assert_int_equal(engine_write(engine, 0, CLUSTER, 'a'), 0);
+    assert_int_equal(engine_write(engine, 2 * M, CLUSTER, 'b'), 0);
+    assert_int_equal(byre_qcow2_close(engine->image, NULL), 0);
+    at.l1 = get64(engine, AT_L1);
+    at.reftable = get64(engine, AT_REFTABLE);
+    at.refblock = get64(engine, at.reftable);
+    at.l2 = get64(engine, at.l1) & ~COPIED;
+    at.other_l2 = get64(engine, at.l1 + 8) & ~COPIED;
+    at.data = get64(engine, at.l2) & ~COPIED;
+    return at;
+}
+
+static void reopen(struct engine *engine)
+{
+    struct byre_qcow2_open_options options = { .writable = true };
+
+    engine->err = (struct byre_error)BYRE_ERROR_INIT;
+    if (byre_qcow2_open(engine->store, &options, &engine->image, &engine->err) < 0)
+        fail_msg("%s", engine->err.text);
+    assert_int_equal(record_store_restart(engine->store), 0);
+}
+
+/* The call failed, the message has the text, and nothing was written. */
+static void refused(struct engine *engine, int rc, const char *text)
+{
+    if (rc != -EIO || !strstr(engine->err.text, text) || !strstr(engine->err.text, "'recorded'"))
+        fail_msg("%d '%s' instead of '%s'", rc, engine->err.text, text);
+    assert_int_equal(record_store_count(engine->store), 0);
+}
+
+static void drop(struct engine *engine)
+{
+    (void)byre_qcow2_close(engine->image, NULL);
+    byre_store_close(engine->store);
+}
+
+static int write_compressed(struct engine *engine, uint64_t goff)
+{
+    static const uint8_t bytes[100];
+    struct byre_qcow2_compressed item = { .goff = goff, .data = bytes, .length = sizeof bytes };
+    int rc = byre_qcow2_reserve_compressed(engine->image, &item, 1, &engine->err);
+
+    if (rc == 0)
+        byre_qcow2_abandon_compressed(engine->image, &item, 1);
+    return rc;
+}
+
+/* All that would overwrite or free what the entry at `goff` points to. */
+static void changes_are_refused(struct engine *engine, uint64_t goff, const char *text)
+{
+    refused(engine, engine_write(engine, goff, 512, 'x'), text);
+    refused(engine, engine_write(engine, goff, CLUSTER, 'x'), text);
+    refused(engine, byre_qcow2_write_zeroes(engine->image, goff, CLUSTER, 0, &engine->err), text);
+    refused(engine, byre_qcow2_write_zeroes(engine->image, goff, CLUSTER, BYRE_WRITE_ZEROES_UNMAP, &engine->err),
+            text);
+    refused(engine, byre_qcow2_discard(engine->image, goff, CLUSTER, &engine->err), text);
+    refused(engine, write_compressed(engine, goff), text);
+}
+
+/* With an entry for guest cluster 5 that leads to `target`, which is called `what`. */
+static void entry_on(uint64_t (*target)(const struct places *), const char *what, uint64_t flags)
+{
+    struct engine engine;
+    struct places at = closed_image(&engine);
+    char text[64];
+
+    snprintf(text, sizeof text, "guest offset 0x5000 lies on the %s", what);
+    put64(&engine, at.l2 + 5 * 8, target(&at) | flags);
+    reopen(&engine);
+    assert_false(engine_extent(&engine, 5 * CLUSTER).exclusive);
+    assert_true(engine_extent(&engine, 0).exclusive);
+    changes_are_refused(&engine, 5 * CLUSTER, text);
+    drop(&engine);
+}
+
+static uint64_t l1_of(const struct places *at) { return at->l1; }
+static uint64_t reftable_of(const struct places *at) { return at->reftable; }
+static uint64_t refblock_of(const struct places *at) { return at->refblock; }
+static uint64_t l2_of(const struct places *at) { return at->l2; }
+static uint64_t other_l2_of(const struct places *at) { return at->other_l2; }
+
+static void data_on_metadata_is_not_written(void **state)
+{
+    (void)state;
+    entry_on(l1_of, "L1 table", COPIED);
+    entry_on(reftable_of, "refcount table", COPIED);
+    entry_on(refblock_of, "refcount block", COPIED);
+    entry_on(l2_of, "L2 table", COPIED);
+    entry_on(other_l2_of, "L2 table", COPIED);
+}
+
+static void shared_data_on_metadata_is_not_copied_and_freed(void **state)
+{
+    (void)state;
+    entry_on(refblock_of, "refcount block", 0);
+    entry_on(other_l2_of, "L2 table", 0);
+}
+
+static void zeros_on_metadata_are_not_filled(void **state)
+{
+    struct engine engine;
+    struct places at = closed_image(&engine);
+
+    (void)state;
+    put64(&engine, at.l2 + 5 * 8, at.refblock | COPIED | 1);
+    reopen(&engine);
+    changes_are_refused(&engine, 5 * CLUSTER, "lies on the refcount block");
+    drop(&engine);
+}
+
+static void compressed_data_on_metadata_is_not_freed(void **state)
+{
+    struct engine engine;
+    struct places at = closed_image(&engine);
+
+    (void)state;
+    /* Two sectors: the second one is the start of the next cluster, which is the other L2 table. */
+    put64(&engine, at.l2 + 5 * 8, (1ULL << 62) | 1ULL << (62 - (CLUSTER_BITS - 8)) | (at.other_l2 - 512));
+    reopen(&engine);
+    changes_are_refused(&engine, 5 * CLUSTER, "lies on the L2 table");
+    drop(&engine);
+}
+
+/* Metadata that the refcounts call free. */
+static void free_on(uint64_t (*target)(const struct places *), const char *what)
+{
+    struct engine engine;
+    struct places at = closed_image(&engine);
+    char text[64];
+
+    snprintf(text, sizeof text, "is 0, but the %s lies there", what);
+    set_refcount(&engine, &at, target(&at), 0);
+    reopen(&engine);
+    refused(&engine, engine_write(&engine, 7 * CLUSTER, CLUSTER, 'x'), text);
+    refused(&engine, write_compressed(&engine, 7 * CLUSTER), text);
+    drop(&engine);
+}
+
+static void metadata_without_references_is_not_taken(void **state)
+{
+    (void)state;
+    free_on(l1_of, "L1 table");
+    free_on(reftable_of, "refcount table");
+    free_on(refblock_of, "refcount block");
+    free_on(l2_of, "L2 table");
+    free_on(other_l2_of, "L2 table");
+}
+
+/* Pieces of metadata on each other: the image can be read, and not changed anywhere. */
+static void conflict(struct engine *engine, const char *text)
+{
+    reopen(engine);
+    assert_int_equal(engine_byte(engine, 2 * M), 'b');
+    refused(engine, engine_write(engine, 2 * M, CLUSTER, 'x'), text);
+    refused(engine, byre_qcow2_discard(engine->image, 2 * M, CLUSTER, &engine->err), text);
+    drop(engine);
+}
+
+static void metadata_on_metadata_is_not_changed(void **state)
+{
+    struct engine engine;
+    struct places at = closed_image(&engine);
+
+    (void)state;
+    put64(&engine, at.l1, at.refblock | COPIED);
+    conflict(&engine, "refcount block and L2 table lie at the same host offset");
+    at = closed_image(&engine);
+    put64(&engine, at.l1, at.reftable | COPIED);
+    conflict(&engine, "L2 table and refcount table lie at the same host offset");
+    at = closed_image(&engine);
+    put64(&engine, at.l1, at.l1 | COPIED);
+    conflict(&engine, "L2 table and L1 table lie at the same host offset");
+    at = closed_image(&engine);
+    put64(&engine, at.reftable + 8, at.reftable);
+    conflict(&engine, "refcount block and refcount table lie at the same host offset");
+}
+
+/* A full block that is named again and again would be searched again and again. */
+static void refcount_block_that_counts_twice_is_not_changed(void **state)
+{
+    struct engine engine;
+    struct places at = closed_image(&engine);
+
+    (void)state;
+    put64(&engine, at.reftable + 8, at.refblock);
+    conflict(&engine, "refcount block and refcount block lie at the same host offset");
+}
+
+/* An entry leads past the end of the file, where the next table goes. */
+static void table_made_in_this_session_is_not_written_as_data(void **state)
+{
+    struct engine engine;
+    struct places at = closed_image(&engine);
+    uint64_t end;
+
+    (void)state;
+    assert_int_equal(byre_store_size(engine.store, &end, NULL), 0);
+    put64(&engine, at.other_l2 + 5 * 8, end | COPIED);
+    reopen(&engine);
+    assert_int_equal(engine_write(&engine, 4 * M, CLUSTER, 'c'), 0);
+    assert_int_equal(byre_qcow2_flush(engine.image, NULL), 0);
+    assert_int_equal(get64(&engine, at.l1 + 16), end | COPIED);
+    assert_int_equal(record_store_restart(engine.store), 0);
+    changes_are_refused(&engine, 2 * M + 5 * CLUSTER, "lies on the L2 table");
+    drop(&engine);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(data_on_metadata_is_not_written),
+        cmocka_unit_test(shared_data_on_metadata_is_not_copied_and_freed),
+        cmocka_unit_test(zeros_on_metadata_are_not_filled),
+        cmocka_unit_test(compressed_data_on_metadata_is_not_freed),
+        cmocka_unit_test(metadata_without_references_is_not_taken),
+        cmocka_unit_test(metadata_on_metadata_is_not_changed),
+        cmocka_unit_test(refcount_block_that_counts_twice_is_not_changed),
+        cmocka_unit_test(table_made_in_this_session_is_not_written_as_data),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
