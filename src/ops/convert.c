@@ -26,12 +26,8 @@ static int check_request(const struct byre_convert_job *job, struct byre_error *
         if (job->sources.disks[i] == job->target)
             return byre_error_set(err, -EINVAL, "the target is one of the sources");
     }
-    if (!job->options->compress)
-        return 0;
-    if (!job->qcow2)
+    if (job->options->compress && !job->qcow2)
         return byre_error_set(err, -ENOTSUP, "Compression not supported for this file format");
-    if (!job->target->unsealed)
-        return byre_error_set(err, -EINVAL, "compressed clusters are written to new images only");
     return 0;
 }
 

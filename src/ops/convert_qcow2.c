@@ -120,13 +120,15 @@ static int compress_cluster(struct byre_convert_worker *worker, const uint8_t *i
 }
 
 /* Compresses what the zero rule calls data, one cluster each.  The last cluster of the disk may be short: it
- * is compressed as if zeros followed. */
+ * is compressed as if zeros followed.  Where the target goes on behind the sources, it keeps what is there, and their
+ * last cluster is not compressed. */
 static int compress_item(struct byre_convert_worker *worker, const struct byre_plan_item *item,
                          struct byre_error *err)
 {
     struct byre_convert_job *job = worker->job;
     size_t cluster_size = job->cluster_size, length = item->length, out_used = 0;
     struct byre_zero_run zeros = { 0, 0 };
+    bool to_the_end = item->goff + length == byre_get_size(job->target);
     int r;
 
     memset(worker->in + length, 0, byre_round_up(length, cluster_size) - length);
@@ -136,6 +138,8 @@ static int compress_item(struct byre_convert_worker *worker, const struct byre_p
         if (at >= zeros.start && at < zeros.end)
             continue;
         worker->items[at / cluster_size] = (struct byre_qcow2_compressed){ .goff = item->goff + at };
+        if (length - at < cluster_size && !to_the_end)
+            break;
         r = compress_cluster(worker, worker->in + at, &out_used, &worker->items[at / cluster_size], err);
         if (r < 0)
             return r;
@@ -212,5 +216,14 @@ int byre_convert_write_qcow2(struct byre_convert_worker *worker, const struct by
         return r;
     }
     byre_convert_pass_turn(job, number);
-    return fill_and_publish(worker, err);
+    r = fill_and_publish(worker, err);
+    /* The file could not grow.  What was freed is used in no particular order. */
+    if (byre_qcow2_make_room(job->qcow2, r)) {
+        r = reserve_item(worker, item, err);
+        if (r < 0)
+            abandon_places(worker, 0);
+        else
+            r = fill_and_publish(worker, err);
+    }
+    return r;
 }

@@ -30,6 +30,7 @@
 
 #define DIRTY_BYTES_MAX    (8u << 20)
 #define DEFERRED_BYTES_MAX (256u << 20)
+#define BUDGETS_MAX        4 /* dirty metadata that commits which fail leave behind */
 
 typedef VEC(uint32_t) byre_page_vec;
 
@@ -253,7 +254,7 @@ static int write_phases(struct byre_qcow2 *image, struct commit *commit, bool *r
     return rc;
 }
 
-void byre_poison_locked(struct byre_qcow2 *image, int code)
+static void poison_locked(struct byre_qcow2 *image, int code)
 {
     if (!image->poisoned)
         image->poisoned = code;
@@ -279,7 +280,7 @@ static int lead_locked(struct byre_qcow2 *image, struct byre_error *err)
             image->commits_done = number;
             byre_free_reap_locked(image);
         } else if (!harmless || take_back_locked(image, &commit) < 0) {
-            byre_poison_locked(image, rc);
+            poison_locked(image, rc);
         }
         pthread_cond_broadcast(&image->commit_done);
     }
@@ -320,25 +321,32 @@ int byre_commit_if_due(struct byre_qcow2 *image, struct byre_error *err)
 {
     LOCK_SCOPE(&image->mutex);
     const struct byre_slices *slices = &image->slices;
+    uint64_t budget = MIN((uint64_t)DIRTY_BYTES_MAX, (uint64_t)slices->max_count * slices->slice_size / 2);
     uint64_t dirty = (uint64_t)slices->dirty_count * slices->slice_size;
     uint64_t deferred = image->clusters_pending << image->cluster_bits;
+    int rc;
 
-    if (dirty <= MIN((uint64_t)DIRTY_BYTES_MAX, (uint64_t)slices->max_count * slices->slice_size / 2) &&
-        deferred <= DEFERRED_BYTES_MAX)
+    if (dirty <= budget && deferred <= DEFERRED_BYTES_MAX)
         return 0;
     /* The commit under way will not take these, but the next writer starts one that does. */
     if (image->commit_running && slices->dirty_count < slices->max_count)
         return 0;
-    return commit_locked(image, err);
+    rc = commit_locked(image, err);
+    return image->poisoned || dirty > BUDGETS_MAX * budget ? rc : 0;
 }
 
-bool byre_commit_for_room(struct byre_qcow2 *image, int rc)
+bool byre_qcow2_make_room(struct byre_qcow2 *image, int rc)
 {
     if (rc != -ENOSPC)
         return false;
     LOCK_SCOPE(&image->mutex);
-    return (image->frees_pending.len || image->frees_committing.len || image->frees_durable.len) &&
-           commit_locked(image, NULL) == 0;
+    image->append_only = false;
+    if (!image->frees_pending.len && !image->frees_committing.len && !image->frees_durable.len)
+        return true; /* another thread may have made room in the meantime */
+    if (commit_locked(image, NULL) < 0)
+        return false;
+    byre_free_await_locked(image);
+    return true;
 }
 
 int byre_qcow2_check_writable(struct byre_qcow2 *image, struct byre_error *err)
@@ -366,7 +374,7 @@ int byre_check_writable_locked(struct byre_qcow2 *image, struct byre_error *err)
     if (rc == 0)
         rc = barrier(image, err);
     if (rc < 0)
-        byre_poison_locked(image, rc);
+        poison_locked(image, rc);
     image->dirty_bit_durable = rc == 0;
     return rc;
 }

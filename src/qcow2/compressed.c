@@ -146,7 +146,7 @@ int byre_qcow2_reserve_compressed(struct byre_qcow2 *image, struct byre_qcow2_co
     byre_range_lock_acquire(&image->ranges, &items[0].hold, items[0].goff,
                             items[count - 1].goff + image->cluster_size);
     rc = reserve(image, items, count, err);
-    if (byre_commit_for_room(image, rc))
+    if (byre_qcow2_make_room(image, rc))
         rc = reserve(image, items, count, err);
     if (rc < 0)
         byre_range_lock_release(&image->ranges, &items[0].hold);

@@ -11,9 +11,12 @@
 #include "config.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include "base/arith.h"
 #include "qcow2/image.h"
+
+#define READERS_WAIT_MS 10000 /* how long a request that has mapped a cluster may keep it from being used again */
 
 int byre_free_room_locked(struct byre_qcow2 *image, size_t extra, struct byre_error *err)
 {
@@ -102,4 +105,19 @@ void byre_free_reap_locked(struct byre_qcow2 *image)
             release(image, &run);
     }
     frees->len = kept;
+}
+
+void byre_free_await_locked(struct byre_qcow2 *image)
+{
+    const struct timespec pause = { 0, 1000000 };
+
+    /* Rare enough that requests need not tell when they leave. */
+    for (int i = 0; i < READERS_WAIT_MS; i++) {
+        byre_free_reap_locked(image);
+        if (!image->frees_durable.len)
+            return;
+        pthread_mutex_unlock(&image->mutex);
+        nanosleep(&pause, NULL);
+        pthread_mutex_lock(&image->mutex);
+    }
 }

@@ -76,7 +76,8 @@ struct byre_qcow2 {
     uint64_t used_end;        /* bytes of the store from here on were never allocated by us, nor there before */
     uint64_t freed_end;       /* no cluster from here on was ever freed by us */
     uint64_t pack_hoff;       /* where the next compressed cluster may continue; 0: in a new cluster */
-    bool append_only;
+    bool append_only;         /* until there is no more room at the end */
+    uint64_t opened_end;      /* what used_end was when the image was opened */
     byre_free_vec frees_pending, frees_committing, frees_durable;
     uint64_t clusters_pending; /* in frees_pending */
 
@@ -222,20 +223,19 @@ void byre_free_later_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t
 void byre_free_entry_later_locked(struct byre_qcow2 *image, uint64_t entry, bool discard);
 /* Lowers the refcounts of what no request can reach any more. */
 void byre_free_reap_locked(struct byre_qcow2 *image);
+/* Waits, the mutex given up, until all that is durably freed has been reaped, or for some seconds. */
+void byre_free_await_locked(struct byre_qcow2 *image);
 
 /* Commit: see commit.c. */
 
 /* -EROFS with the reason unless the image may be changed, -EIO if its metadata forbids it.  Makes the dirty bit
  * durable where one is needed. */
 int byre_check_writable_locked(struct byre_qcow2 *image, struct byre_error *err);
-/* Starts a commit if the dirty metadata or the deferred frees are over their budgets. */
+/* Starts a commit if the dirty metadata or the deferred frees are over their budgets.  A failure that changed nothing
+ * is none yet: the changes wait for the next commit, as far as memory allows. */
 int byre_commit_if_due(struct byre_qcow2 *image, struct byre_error *err);
-/* Was `rc` that there is no room, and has a commit freed clusters that waited for one?  Then try again. */
-bool byre_commit_for_room(struct byre_qcow2 *image, int rc);
 /* A commit that covers everything up to now. */
 int byre_commit(struct byre_qcow2 *image, struct byre_error *err);
-/* Makes the image read-only for good because of `code`. */
-void byre_poison_locked(struct byre_qcow2 *image, int code);
 
 /* The header in the file: see header_write.c. */
 

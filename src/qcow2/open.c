@@ -25,7 +25,7 @@ static int init_limits(struct byre_qcow2 *image, struct byre_error *err)
 
     if (rc < 0)
         return rc;
-    image->used_end = byre_cluster_ceil(image, size);
+    image->used_end = image->opened_end = byre_cluster_ceil(image, size);
     image->store_limit = image->store->growable ? HOFF_LIMIT : byre_cluster_start(image, size);
     return 0;
 }
@@ -216,13 +216,16 @@ int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_optio
     return 0;
 }
 
-/* The last cluster in use may have been written in part only: the file shall hold all of it. */
+/* The last cluster that was taken may have been written in part only: the file shall hold all of it. */
 static int extend_to_used_end(struct byre_qcow2 *image, struct byre_error *err)
 {
     uint64_t size;
-    int rc = byre_store_size(image->store, &size, err);
+    int rc;
 
-    if (rc == 0 && image->store->growable && size < image->used_end)
+    if (image->used_end == image->opened_end || !image->store->growable)
+        return 0;
+    rc = byre_store_size(image->store, &size, err);
+    if (rc == 0 && size < image->used_end)
         rc = byre_store_truncate(image->store, image->used_end, err);
     return rc;
 }

@@ -114,8 +114,13 @@ int byre_qcow2_flush(struct byre_qcow2 *image, struct byre_error *err);
 /* The epoch that readers and fast writers of this image's clusters must be in. */
 struct byre_epoch *byre_qcow2_epoch(struct byre_qcow2 *image);
 
-/* Allocate from the end only, so that the layout depends on the order of reservations alone. */
+/* Allocate from the end only, so that the layout depends on the order of reservations alone; until there is no more
+ * room at the end. */
 void byre_qcow2_set_append_only(struct byre_qcow2 *image, bool append_only);
+
+/* After a call that returned `rc`: if that is -ENOSPC, makes usable what was freed, which takes a commit.  True if it
+ * is worth trying again.  The caller is in no epoch. */
+bool byre_qcow2_make_room(struct byre_qcow2 *image, int rc);
 
 /*
  * A write in three steps, for callers that order reservations and move data in parallel: reserve (in the

@@ -118,7 +118,7 @@ int byre_qcow2_reserve(struct byre_qcow2 *image, uint64_t goff, uint64_t length,
     reservation->end = MIN(byre_cluster_ceil(image, goff + length), byre_l2_slice_end(image, first));
     byre_range_lock_acquire(&image->ranges, &reservation->hold, first, reservation->end);
     rc = place(image, reservation, err);
-    if (byre_commit_for_room(image, rc))
+    if (byre_qcow2_make_room(image, rc))
         rc = place(image, reservation, err);
     if (rc < 0) {
         byre_range_lock_release(&image->ranges, &reservation->hold);
@@ -254,26 +254,39 @@ void byre_qcow2_abandon(struct byre_qcow2 *image, struct byre_qcow2_reservation 
     byre_range_lock_release(&image->ranges, &reservation->hold);
 }
 
-/* Writes the start of the range, as far as one reservation reaches. */
-static int write_some(struct byre_qcow2 *image, uint64_t goff, const struct iovec *iov, int iov_count,
-                      uint64_t offset, uint64_t length, uint64_t *ret_written, struct byre_error *err)
+/* Reserves a place for the start of the range, and writes what belongs there. */
+static int reserve_and_fill(struct byre_qcow2 *image, uint64_t goff, const struct iovec *iov, int iov_count,
+                            uint64_t offset, uint64_t length, struct byre_qcow2_reservation *reservation,
+                            struct byre_error *err)
 {
     CLEANUP(free_ptr) struct iovec *part = malloc(MAX((size_t)iov_count, (size_t)1) * sizeof *part);
-    struct byre_qcow2_reservation reservation;
     uint64_t covered;
     int rc, count;
 
     if (!part)
         return byre_error_set(err, -ENOMEM, "Could not allocate a vector of %d buffers", iov_count);
-    rc = byre_qcow2_reserve(image, goff, length, &reservation, err);
+    rc = byre_qcow2_reserve(image, goff, length, reservation, err);
     if (rc < 0)
         return rc;
-    count = byre_iov_slice(iov, iov_count, offset, reservation.length, part, iov_count, &covered);
-    rc = byre_qcow2_fill(image, &reservation, part, count, err);
-    if (rc < 0) {
-        byre_qcow2_abandon(image, &reservation);
+    count = byre_iov_slice(iov, iov_count, offset, reservation->length, part, iov_count, &covered);
+    rc = byre_qcow2_fill(image, reservation, part, count, err);
+    if (rc < 0)
+        byre_qcow2_abandon(image, reservation);
+    return rc;
+}
+
+/* Writes the start of the range, as far as one reservation reaches. */
+static int write_some(struct byre_qcow2 *image, uint64_t goff, const struct iovec *iov, int iov_count,
+                      uint64_t offset, uint64_t length, uint64_t *ret_written, struct byre_error *err)
+{
+    struct byre_qcow2_reservation reservation;
+    int rc = reserve_and_fill(image, goff, iov, iov_count, offset, length, &reservation, err);
+
+    /* The file could not grow: what was freed has its space already. */
+    if (byre_qcow2_make_room(image, rc))
+        rc = reserve_and_fill(image, goff, iov, iov_count, offset, length, &reservation, err);
+    if (rc < 0)
         return rc;
-    }
     *ret_written = reservation.length;
     return byre_qcow2_publish(image, &reservation, err);
 }

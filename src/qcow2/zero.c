@@ -113,7 +113,7 @@ static int change_clusters(struct byre_qcow2 *image, uint64_t goff, uint64_t end
 
         byre_range_lock_acquire(&image->ranges, &hold, goff, MIN(end, byre_l2_slice_end(image, goff)));
         rc = change_stretch(image, goff, end, change, &next, &idle, err);
-        if (byre_commit_for_room(image, rc))
+        if (byre_qcow2_make_room(image, rc))
             rc = change_stretch(image, goff, end, change, &next, &idle, err);
         byre_range_lock_release(&image->ranges, &hold);
         if (rc == 0 && !idle)

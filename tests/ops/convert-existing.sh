@@ -22,6 +22,12 @@ for threads in 1 4; do
         run_ok "$BYRE" convert -n -m $threads -f raw -O qcow2 source.raw target.qcow2
         assert_clean target.qcow2
         assert_same_disk -f raw -F qcow2 wanted.raw target.qcow2
+        run_ok "$BYRE" convert -n -c -m $threads -f raw -O qcow2 source.raw target.qcow2
+        assert_clean target.qcow2
+        assert_same_disk -f raw -F qcow2 wanted.raw target.qcow2
+        case $(qemu-img map --output=json target.qcow2 | head -1) in
+        *'"start": 0,'*'"offset"'*) fail 'the first cluster is not compressed' ;;
+        esac
     done
 done
 

@@ -120,6 +120,56 @@ static void failed_write_to_live_metadata_makes_read_only(void **state)
     assert_false(survives_failed_write(3));
 }
 
+/* With the smallest cache writes start commits.  One that fails loses nothing, and the write has happened. */
+static void failed_commit_for_the_cache_is_not_the_failure_of_the_write(void **state)
+{
+    struct engine engine;
+    uint64_t faults = 0;
+
+    (void)state;
+    engine_new(&engine,
+               &(struct byre_qcow2_create_options){
+                   .size = 16384 * K, .version = 3, .cluster_bits = 9, .refcount_order = 4,
+               },
+               0, 1);
+    for (uint64_t i = 0; i < 30; i++) {
+        /* The first two are the zeros of an L2 table and the data; the third is the commit's. */
+        record_store_fail(engine.store, &(struct record_fault){ .kinds = RECORD_WRITE, .nth = 3, .code = -EIO });
+        assert_int_equal(engine_write(&engine, i * 32 * K, 512, 'a'), 0);
+        faults += record_store_faults(engine.store);
+    }
+    record_store_fail(engine.store, NULL);
+    assert_true(faults > 0);
+    assert_int_equal(byre_qcow2_flush(engine.image, NULL), 0);
+    for (uint64_t i = 0; i < 30; i++)
+        assert_int_equal(engine_byte(&engine, i * 32 * K), 'a');
+    engine_done(&engine);
+}
+
+/* A store that fails for good does not make metadata pile up for ever. */
+static void commits_that_keep_failing_are_reported_in_the_end(void **state)
+{
+    struct engine engine;
+    int rc = 0;
+
+    (void)state;
+    engine_new(&engine,
+               &(struct byre_qcow2_create_options){
+                   .size = 16384 * K, .version = 3, .cluster_bits = 9, .refcount_order = 4,
+               },
+               0, 1);
+    for (uint64_t i = 0; rc == 0 && i < 100; i++) {
+        record_store_fail(engine.store, &(struct record_fault){
+            .kinds = RECORD_WRITE, .nth = 3, .for_ever = true, .code = -EIO,
+        });
+        rc = engine_write(&engine, i * 32 * K, 512, 'a');
+    }
+    assert_int_equal(rc, -EIO);
+    record_store_fail(engine.store, NULL);
+    assert_int_equal(byre_qcow2_flush(engine.image, NULL), 0);
+    engine_done(&engine);
+}
+
 /* --- who may share a commit --- */
 
 struct meeting {
@@ -278,6 +328,56 @@ static void failed_close_leaves_the_dirty_bit(void **state)
     byre_store_close(engine.store);
 }
 
+/* The file of some other tool may end within a cluster. */
+static void file_that_ends_within_a_cluster_keeps_its_length(void **state)
+{
+    const struct byre_qcow2_open_options writable = { .writable = true };
+    struct engine engine;
+    uint64_t size, now;
+
+    (void)state;
+    engine_plain(&engine, 12, 256 * K);
+    assert_int_equal(engine_write(&engine, 0, 8 * K, 'a'), 0);
+    assert_int_equal(byre_qcow2_close(engine.image, NULL), 0);
+    assert_int_equal(byre_store_size(engine.store, &size, NULL), 0);
+    size -= 3 * K;
+    assert_int_equal(byre_store_truncate(engine.store, size, NULL), 0);
+    assert_int_equal(byre_qcow2_open(engine.store, &writable, &engine.image, NULL), 0);
+    assert_int_equal(engine_write(&engine, 0, 8 * K - 3 * K, 'b'), 0);
+    assert_int_equal(byre_qcow2_close(engine.image, NULL), 0);
+    assert_int_equal(byre_store_size(engine.store, &now, NULL), 0);
+    assert_int_equal(now, size);
+    assert_int_equal(byre_qcow2_open(engine.store, &writable, &engine.image, NULL), 0);
+    assert_int_equal(engine_write(&engine, 100 * K, 512, 'c'), 0);
+    assert_int_equal(byre_qcow2_close(engine.image, NULL), 0);
+    assert_int_equal(byre_store_size(engine.store, &now, NULL), 0);
+    assert_int_equal(now, size + 3 * K + 4 * K);
+    engine_check(&engine);
+    byre_store_close(engine.store);
+}
+
+/* What was written is not lost for want of room behind it. */
+static void closing_commits_although_the_file_cannot_be_extended(void **state)
+{
+    const struct byre_qcow2_open_options writable = { .writable = true };
+    struct byre_qcow2_compressed item = { .goff = 64 * K, .data = "0123456789", .length = 10 };
+    struct engine engine;
+
+    (void)state;
+    engine_plain(&engine, 12, 256 * K);
+    assert_int_equal(engine_write(&engine, 0, 4 * K, 'a'), 0);
+    assert_int_equal(byre_qcow2_reserve_compressed(engine.image, &item, 1, NULL), 0);
+    assert_int_equal(byre_qcow2_fill_compressed(engine.image, &item, 1, NULL), 0);
+    assert_int_equal(byre_qcow2_publish_compressed(engine.image, &item, 1, NULL), 0);
+    record_store_fail(engine.store, &(struct record_fault){ .kinds = RECORD_TRUNCATE, .nth = 1, .code = -EFBIG });
+    assert_int_equal(byre_qcow2_close(engine.image, &engine.err), -EFBIG);
+    record_store_fail(engine.store, NULL);
+    assert_int_equal(byre_qcow2_open(engine.store, &writable, &engine.image, NULL), 0);
+    assert_int_equal(engine_byte(&engine, 0), 'a');
+    assert_int_equal(engine_extent(&engine, 64 * K).kind, BYRE_EXTENT_COMPRESSED);
+    engine_done(&engine);
+}
+
 /* An image that nobody writes to is not touched, lazy or not. */
 static void opening_and_closing_writes_nothing(void **state)
 {
@@ -298,6 +398,10 @@ int main(void)
         cmocka_unit_test(new_refcount_block_costs_one_more_barrier),
         cmocka_unit_test(full_cache_starts_commits),
         cmocka_unit_test(failed_write_to_live_metadata_makes_read_only),
+        cmocka_unit_test(failed_commit_for_the_cache_is_not_the_failure_of_the_write),
+        cmocka_unit_test(commits_that_keep_failing_are_reported_in_the_end),
+        cmocka_unit_test(file_that_ends_within_a_cluster_keeps_its_length),
+        cmocka_unit_test(closing_commits_although_the_file_cannot_be_extended),
         cmocka_unit_test(flush_does_not_join_a_commit_that_has_frozen),
         cmocka_unit_test(dirty_bit_is_durable_before_anything_else),
         cmocka_unit_test(dirty_bit_is_cleared_last),

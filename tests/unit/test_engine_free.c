@@ -6,10 +6,12 @@
 #include "config.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -235,18 +237,101 @@ static void zeroing_without_room_commits_the_frees(void **state)
     engine_done(&full.engine);
 }
 
-static void reader_delays_reuse_even_without_room(void **state)
+/* A reader that leaves when a commit has come to its last barrier. */
+struct reader {
+    struct engine *engine;
+    uint64_t ticket;
+    pthread_mutex_t mutex;
+    pthread_cond_t flushed;
+    unsigned flushes;
+};
+
+static void count_flush(void *opaque, enum record_kind kind, uint64_t hoff, uint64_t length)
+{
+    struct reader *reader = opaque;
+
+    (void)hoff;
+    (void)length;
+    if (kind != RECORD_FLUSH)
+        return;
+    pthread_mutex_lock(&reader->mutex);
+    reader->flushes++;
+    pthread_cond_broadcast(&reader->flushed);
+    pthread_mutex_unlock(&reader->mutex);
+}
+
+static void *read_for_a_while(void *opaque)
+{
+    struct reader *reader = opaque;
+
+    pthread_mutex_lock(&reader->mutex);
+    while (reader->flushes < 2)
+        pthread_cond_wait(&reader->flushed, &reader->mutex);
+    pthread_mutex_unlock(&reader->mutex);
+    /* Past the commit, whose end takes the engine's lock first. */
+    (void)engine_extent(reader->engine, 16 * K);
+    byre_epoch_leave(byre_qcow2_epoch(reader->engine->image), reader->ticket);
+    return NULL;
+}
+
+static void write_without_room_waits_for_readers(void **state)
 {
     struct full full;
-    uint64_t ticket;
+    struct reader reader = { .engine = &full.engine };
+    pthread_t thread;
+
+    (void)state;
+    alarm(60);
+    fill_device(&full, NULL);
+    pthread_mutex_init(&reader.mutex, NULL);
+    pthread_cond_init(&reader.flushed, NULL);
+    reader.ticket = byre_epoch_enter(byre_qcow2_epoch(full.engine.image));
+    record_store_hook(full.engine.store, count_flush, &reader);
+    assert_int_equal(pthread_create(&thread, NULL, read_for_a_while, &reader), 0);
+    assert_int_equal(byre_qcow2_discard(full.engine.image, 0, 4 * K, NULL), 0);
+    assert_int_equal(engine_write(&full.engine, full.used, 4 * K, 'b'), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    record_store_hook(full.engine.store, NULL, NULL);
+    engine_done(&full.engine);
+    pthread_cond_destroy(&reader.flushed);
+    pthread_mutex_destroy(&reader.mutex);
+    alarm(0);
+}
+
+/* A file system without room: what was freed has its space already. */
+static void write_that_cannot_grow_the_file_uses_what_was_freed(void **state)
+{
+    struct record_fault full = { .kinds = RECORD_WRITE, .nth = 1, .for_ever = true, .code = -ENOSPC };
+    struct engine engine;
+    uint64_t place = four_clusters(&engine);
+
+    (void)state;
+    record_store_fail(engine.store, &full);
+    assert_int_equal(engine_write(&engine, 100 * K, 4 * K, 'b'), -ENOSPC);
+    assert_int_equal(byre_qcow2_discard(engine.image, 0, 8 * K, NULL), 0);
+    full.for_ever = false;
+    record_store_fail(engine.store, &full);
+    assert_int_equal(engine_write(&engine, 100 * K, 8 * K, 'b'), 0);
+    assert_int_equal(record_store_faults(engine.store), 1);
+    assert_int_equal(engine_extent(&engine, 100 * K).hoff, place);
+    assert_int_equal(engine_byte(&engine, 108 * K - 1), 'b');
+    engine_done(&engine);
+}
+
+/* Appending ends where there is nothing left to append to. */
+static void appending_goes_back_when_the_device_ends(void **state)
+{
+    struct full full;
 
     (void)state;
     fill_device(&full, NULL);
-    ticket = byre_epoch_enter(byre_qcow2_epoch(full.engine.image));
-    assert_int_equal(byre_qcow2_discard(full.engine.image, 0, 4 * K, NULL), 0);
-    assert_int_equal(engine_write(&full.engine, full.used, 4 * K, 'b'), -ENOSPC);
-    byre_epoch_leave(byre_qcow2_epoch(full.engine.image), ticket);
-    assert_int_equal(engine_write(&full.engine, full.used, 4 * K, 'b'), 0);
+    assert_int_equal(byre_qcow2_discard(full.engine.image, 0, 16 * K, NULL), 0);
+    assert_int_equal(byre_qcow2_flush(full.engine.image, NULL), 0);
+    byre_qcow2_set_append_only(full.engine.image, true);
+    assert_int_equal(engine_write(&full.engine, 0, 8 * K, 'b'), 0);
+    assert_int_equal(byre_qcow2_discard(full.engine.image, 0, 8 * K, NULL), 0);
+    assert_int_equal(engine_write(&full.engine, 16 * K, 32 * K, 'c'), 0);
+    assert_int_equal(engine_write(&full.engine, 0, 16 * K, 'd'), 0);
     engine_done(&full.engine);
 }
 
@@ -295,7 +380,9 @@ int main(void)
         cmocka_unit_test(write_without_room_commits_the_frees),
         cmocka_unit_test(compressing_without_room_commits_the_frees),
         cmocka_unit_test(zeroing_without_room_commits_the_frees),
-        cmocka_unit_test(reader_delays_reuse_even_without_room),
+        cmocka_unit_test(write_without_room_waits_for_readers),
+        cmocka_unit_test(write_that_cannot_grow_the_file_uses_what_was_freed),
+        cmocka_unit_test(appending_goes_back_when_the_device_ends),
         cmocka_unit_test(freed_cluster_past_the_end_is_not_taken_for_zeros),
     };
 
