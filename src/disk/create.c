@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,42 +89,14 @@ static int plan_compression(const char *word, struct plan *plan, struct byre_err
     return 0;
 }
 
-static int plan_widths(const struct byre_create_options *options, struct plan *plan, struct byre_error *err)
+/* What is no power of two becomes a width that there is not. */
+static void plan_widths(const struct byre_create_options *options, struct plan *plan)
 {
     uint32_t cluster_size = options->cluster_size ? options->cluster_size : DEFAULT_CLUSTER_SIZE;
     unsigned bits = options->refcount_bits ? options->refcount_bits : DEFAULT_REFCOUNT_BITS;
 
-    if (!byre_is_power_of_two(cluster_size) || cluster_size < 1U << BYRE_QCOW2_CLUSTER_BITS_MIN ||
-        cluster_size > 1U << BYRE_QCOW2_CLUSTER_BITS_MAX)
-        return byre_error_set(err, -EINVAL, "Cluster size must be a power of two between %d and %dk",
-                              1 << BYRE_QCOW2_CLUSTER_BITS_MIN, 1 << (BYRE_QCOW2_CLUSTER_BITS_MAX - 10));
-    if (!byre_is_power_of_two(bits) || bits > 64)
-        return byre_error_set(err, -EINVAL,
-                              "Refcount width must be a power of two and may not exceed 64 bits");
-    plan->image.cluster_bits = byre_log2(cluster_size);
-    plan->image.refcount_order = byre_log2(bits);
-    return 0;
-}
-
-/* What goes together and what does not. */
-static int check_plan(const struct plan *plan, struct byre_error *err)
-{
-    static const char needs_v3[] = "compatibility level 1.1 or above (use version=v3 or greater)";
-    const struct byre_qcow2_create_options *image = &plan->image;
-
-    if (image->version < 3 && image->lazy_refcounts)
-        return byre_error_set(err, -EINVAL, "Lazy refcounts only supported with compatibility level 1.1 and "
-                              "above (use version=v3 or greater)");
-    if (image->version < 3 && 1U << image->refcount_order != DEFAULT_REFCOUNT_BITS)
-        return byre_error_set(err, -EINVAL, "Different refcount widths than %u bits require %s",
-                              DEFAULT_REFCOUNT_BITS, needs_v3);
-    if (image->version < 3 && image->compression != BYRE_COMPRESSION_ZLIB)
-        return byre_error_set(err, -EINVAL, "Non-zlib compression type is only supported with compatibility "
-                              "level 1.1 and above (use version=v3 or greater)");
-    if (image->backing_name && image->preallocation != BYRE_PREALLOC_OFF)
-        return byre_error_set(err, -EINVAL, "Backing file and preallocation can only be used at the same "
-                              "time if extended_l2 is on");
-    return 0;
+    plan->image.cluster_bits = byre_is_power_of_two(cluster_size) ? byre_log2(cluster_size) : UINT_MAX;
+    plan->image.refcount_order = byre_is_power_of_two(bits) ? byre_log2(bits) : UINT_MAX;
 }
 
 static int plan_backing(const struct byre_create_options *options, struct plan *plan, struct byre_error *err)
@@ -164,16 +137,15 @@ static int plan_size(const struct byre_create_options *options, struct plan *pla
 
 static int plan_qcow2(const struct byre_create_options *options, struct plan *plan, struct byre_error *err)
 {
-    int r = plan_widths(options, plan, err);
+    int r = plan_version(options->compat, plan, err);
 
+    plan_widths(options, plan);
     plan->image.lazy_refcounts = options->lazy_refcounts;
-    if (r == 0)
-        r = plan_version(options->compat, plan, err);
     if (r == 0)
         r = plan_compression(options->compression_type, plan, err);
     if (r == 0)
         r = plan_backing(options, plan, err);
-    return r == 0 ? check_plan(plan, err) : r;
+    return r == 0 ? byre_qcow2_create_check(&plan->image, err) : r;
 }
 
 /* Options that a raw image has not. */

@@ -38,7 +38,8 @@ void byre_concat_done(struct byre_concat *concat)
     concat->starts = NULL;
 }
 
-unsigned byre_concat_at(const struct byre_concat *concat, uint64_t goff)
+/* The disk that `goff` (below the size) lies in. */
+static unsigned disk_at(const struct byre_concat *concat, uint64_t goff)
 {
     unsigned low = 0, high = concat->count;
 
@@ -60,7 +61,7 @@ int byre_concat_pread(const struct byre_concat *concat, void *buf, size_t length
     uint8_t *to = buf;
 
     while (length) {
-        unsigned i = byre_concat_at(concat, goff);
+        unsigned i = disk_at(concat, goff);
         size_t part = MIN((uint64_t)length, concat->starts[i + 1] - goff);
         int r = byre_pread(concat->disks[i], to, part, goff - concat->starts[i], err);
 
@@ -94,7 +95,7 @@ int byre_concat_extents(const struct byre_concat *concat, uint64_t goff, uint64_
                         void *opaque, struct byre_error *err)
 {
     while (length) {
-        unsigned i = byre_concat_at(concat, goff);
+        unsigned i = disk_at(concat, goff);
         uint64_t part = MIN(length, concat->starts[i + 1] - goff);
         struct walk walk = { each, opaque, concat->disks[i], concat->starts[i] };
         int r = byre_extents(walk.disk, goff - walk.start, part, walk_extent, &walk, err);

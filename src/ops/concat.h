@@ -19,9 +19,6 @@ int byre_concat_init(struct byre_concat *concat, struct byre_disk *const *disks,
                      struct byre_error *err);
 void byre_concat_done(struct byre_concat *concat);
 
-/* The disk that `goff` (below the size) lies in. */
-unsigned byre_concat_at(const struct byre_concat *concat, uint64_t goff);
-
 /* As byre_pread, over the whole. */
 int byre_concat_pread(const struct byre_concat *concat, void *buf, size_t length, uint64_t goff,
                       struct byre_error *err);

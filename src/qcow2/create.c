@@ -25,7 +25,7 @@
 #define FEATURE_NAMES_CLUSTER_BITS 13 /* from this size on there is room for the table of feature names */
 #define HEADER_LENGTH              112 /* up to and with the compression type, and its padding */
 
-static int check_options(const struct byre_qcow2_create_options *options, struct byre_error *err)
+int byre_qcow2_create_check(const struct byre_qcow2_create_options *options, struct byre_error *err)
 {
     if (options->version < 2 || options->version > 3)
         return byre_error_set(err, -EINVAL, "version %u: must be 2 or 3", options->version);
@@ -48,6 +48,10 @@ static int check_options(const struct byre_qcow2_create_options *options, struct
         return byre_error_set(err, -EINVAL,
                               "Non-zlib compression type is only supported with compatibility level 1.1"
                               " and above (use version=v3 or greater)");
+    if (options->backing_name && options->preallocation != BYRE_PREALLOC_OFF)
+        return byre_error_set(err, -EINVAL,
+                              "Backing file and preallocation can only be used at the same time if extended_l2"
+                              " is on");
     if (!byre_codec_has(options->compression))
         return byre_error_set(err, -ENOTSUP, "compression type %s is not supported by this build",
                               options->compression == BYRE_COMPRESSION_ZSTD ? "zstd" : "(unknown)");
@@ -189,7 +193,7 @@ int byre_qcow2_create(struct byre_store *store, const struct byre_qcow2_create_o
 {
     struct byre_qcow2_header header = { 0 };
     struct byre_qcow2 *image = NULL;
-    int rc = check_options(options, err);
+    int rc = byre_qcow2_create_check(options, err);
 
     if (rc == 0)
         rc = make_header(options, &header, err);

@@ -51,7 +51,7 @@ static int slice_of_table(struct byre_qcow2 *image, uint64_t table_hoff, uint64_
 
     *ret_index = (unsigned)(entry % byre_l2_slice_entries(image));
     return byre_slices_get(&image->slices, image->store, table_hoff + slice * image->slice_size,
-                           BYRE_SLICE_L2, false, ret_slice, err);
+                           BYRE_SLICE_L2, ret_slice, err);
 }
 
 int byre_l2_slice_locked(struct byre_qcow2 *image, uint64_t goff, struct byre_slice **ret_slice,
@@ -78,7 +78,7 @@ static int copy_table(struct byre_qcow2 *image, uint64_t from, uint64_t to, stru
     for (uint32_t at = 0; rc == 0 && at < image->cluster_size; at += image->slice_size) {
         struct byre_slice *slice;
 
-        rc = byre_slices_get(&image->slices, image->store, from + at, BYRE_SLICE_L2, false, &slice, err);
+        rc = byre_slices_get(&image->slices, image->store, from + at, BYRE_SLICE_L2, &slice, err);
         if (rc == 0)
             memcpy(bytes + at, slice->bytes, image->slice_size);
     }

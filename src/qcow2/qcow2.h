@@ -69,10 +69,14 @@ struct byre_qcow2_create_options {
     const char *backing_format;  /* NULL: not recorded */
 };
 
+/* Checks which options go together, and that there is such an image: -EINVAL, or -ENOTSUP if this build cannot
+ * write it. */
+int byre_qcow2_create_check(const struct byre_qcow2_create_options *options, struct byre_error *err);
+
 /*
  * Lays out a new image in an empty writable `store` and opens it.  The magic is missing from the header until
- * byre_qcow2_seal (or byre_qcow2_close after a seal): an unsealed file is no image.  The options were
- * checked by the caller for what users can get wrong; nonsense is -EINVAL.
+ * byre_qcow2_seal (or byre_qcow2_close after a seal): an unsealed file is no image.  The options are
+ * checked as above.
  */
 int byre_qcow2_create(struct byre_store *store, const struct byre_qcow2_create_options *options,
                       struct byre_qcow2 **ret_image, struct byre_error *err);

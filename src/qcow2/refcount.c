@@ -44,7 +44,7 @@ int byre_refcount_slice_locked(struct byre_qcow2 *image, uint64_t cluster, struc
     if (!hoff)
         return 0;
     return byre_slices_get(&image->slices, image->store, hoff + in_block / entries * image->slice_size,
-                           BYRE_SLICE_REFBLOCK, false, ret_slice, err);
+                           BYRE_SLICE_REFBLOCK, ret_slice, err);
 }
 
 int byre_refcount_read_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t *ret_count,
@@ -108,7 +108,8 @@ int byre_refcount_change_locked(struct byre_qcow2 *image, uint64_t cluster, uint
     return 0;
 }
 
-/* Counts used clusters of [cluster, end) up to the end of their slice; *ret_next is where to go on. */
+/* Counts used clusters of [cluster, end) up to the end of their slice, or of a block that is not there; *ret_next is
+ * where to go on. */
 static int count_slice(struct byre_qcow2 *image, uint64_t cluster, uint64_t end, uint64_t *ret_next, uint64_t *count,
                        struct byre_error *err)
 {
@@ -118,7 +119,10 @@ static int count_slice(struct byre_qcow2 *image, uint64_t cluster, uint64_t end,
 
     if (rc < 0)
         return rc;
-    *ret_next = MIN(end, cluster + (byre_refcount_slice_entries(image) - index));
+    if (slice)
+        *ret_next = MIN(end, cluster + (byre_refcount_slice_entries(image) - index));
+    else
+        *ret_next = MIN(end, ((cluster >> image->refblock_bits) + 1) << image->refblock_bits);
     for (uint64_t i = 0; slice && i < *ret_next - cluster; i++)
         *count += byre_refcount_get(slice->bytes, index + i, image->header.refcount_order) != 0;
     return 0;
@@ -132,6 +136,7 @@ int byre_qcow2_used_clusters(struct byre_qcow2 *image, uint64_t enough, uint64_t
 
     end = rc < 0 ? 0 : byre_cluster_of(image, byre_cluster_ceil(image, size));
     LOCK_SCOPE(&image->mutex);
+    end = MIN(end, (uint64_t)image->reftable.entry_count << image->refblock_bits);
     for (uint64_t at = 0, next = end; rc == 0 && at < end && count <= enough; at = next)
         rc = count_slice(image, at, end, &next, &count, err);
     if (rc == 0)

@@ -89,14 +89,14 @@ static void evict(struct byre_slices *slices)
     }
 }
 
-static int slice_load(struct byre_slices *slices, struct byre_store *store, uint64_t hoff, bool blank,
+static int slice_load(struct byre_slices *slices, struct byre_store *store, uint64_t hoff,
                       struct byre_slice **ret_slice, struct byre_error *err)
 {
     struct byre_slice *slice = calloc(1, sizeof *slice + slices->slice_size);
 
     if (!slice)
         return byre_error_set(err, -ENOMEM, "Could not allocate a metadata slice");
-    int ret = blank ? 0 : byre_store_pread(store, slice->bytes, slices->slice_size, hoff, err);
+    int ret = byre_store_pread(store, slice->bytes, slices->slice_size, hoff, err);
     if (ret < 0) {
         free(slice);
         return ret;
@@ -107,8 +107,7 @@ static int slice_load(struct byre_slices *slices, struct byre_store *store, uint
 }
 
 int byre_slices_get(struct byre_slices *slices, struct byre_store *store, uint64_t hoff,
-                    enum byre_slice_kind kind, bool blank, struct byre_slice **ret_slice,
-                    struct byre_error *err)
+                    enum byre_slice_kind kind, struct byre_slice **ret_slice, struct byre_error *err)
 {
     struct byre_slice **bucket = bucket_of(slices, hoff), *slice;
 
@@ -118,7 +117,7 @@ int byre_slices_get(struct byre_slices *slices, struct byre_store *store, uint64
         lru_unlink(slice);
     } else {
         evict(slices);
-        int ret = slice_load(slices, store, hoff, blank, &slice, err);
+        int ret = slice_load(slices, store, hoff, &slice, err);
         if (ret < 0)
             return ret;
         slice->hash_next = *bucket;

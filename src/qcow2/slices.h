@@ -37,10 +37,9 @@ int byre_slices_init(struct byre_slices *slices, uint32_t slice_size, uint64_t b
                      struct byre_error *err);
 void byre_slices_done(struct byre_slices *slices);
 
-/* The slice at `hoff`, loaded if need be; `blank`: known to be zero in the file.  Valid until the next get. */
+/* The slice at `hoff`, loaded if need be.  Valid until the next get. */
 int byre_slices_get(struct byre_slices *slices, struct byre_store *store, uint64_t hoff,
-                    enum byre_slice_kind kind, bool blank, struct byre_slice **ret_slice,
-                    struct byre_error *err);
+                    enum byre_slice_kind kind, struct byre_slice **ret_slice, struct byre_error *err);
 
 void byre_slices_mark_dirty(struct byre_slices *slices, struct byre_slice *slice);
 
