@@ -9,15 +9,20 @@
  *   M2. A fill is published only if no change of layer 0 came to its range since before the tables were
  *       read: the generation tells.  What was mapped but not published still answers the one request that
  *       asked for it: it was true during that request.
- *   M3. A change bumps the generation first, and then corrects or forgets the entries that are there.
- *   M4. The bytes of all chunks stay under the budget, one chunk apart.
+ *   M3. A change bumps the generation first, and then corrects or forgets the entries that are there, each in
+ *       one store.
+ *   M4. The bytes of all chunks stay under the budget, one chunk apart; those of chunks that were taken out and may
+ *       still be looked at, too.
  *   M5. `mutex` is the innermost lock: nothing that may wait is called while it is held.
+ *   M6. A hit takes no lock.  Whoever looks is in the disk's epoch; a chunk that was taken out is released when all
+ *       have left that could have found it.  Apart from its entries a chunk that can be found does not change.
  */
 #include "config.h"
 
 #include "disk/flat_map.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,12 +37,13 @@ enum {
 };
 
 struct chunk {
-    uint64_t number;          /* of the first grain, divided by CHUNK_GRAINS */
-    struct chunk *hash_next;
-    struct chunk *prev, *next; /* the ring that the clock's hand goes round */
-    bool used;                /* since the hand came by */
+    uint64_t number;           /* of the first grain, divided by CHUNK_GRAINS */
+    struct chunk *_Atomic hash_next;
+    struct chunk *prev, *next; /* the ring that the clock's hand goes round; or `next` of those taken out */
+    uint64_t epoch;            /* in which it was taken out */
+    atomic_bool used;          /* since the hand came by */
     struct byre_flat_side side;
-    uint64_t entries[CHUNK_GRAINS];
+    _Atomic uint64_t entries[CHUNK_GRAINS];
 };
 
 struct byre_flat_map {
@@ -45,13 +51,15 @@ struct byre_flat_map {
     unsigned grain_bits;
     uint64_t budget;
     uint64_t *visible_end;      /* by layer: bytes from there on do not show */
+    struct chunk *_Atomic *buckets; /* changed under the mutex */
+    uint64_t bucket_mask;
 
     pthread_mutex_t mutex;      /* all below */
     uint64_t generations[GENERATIONS]; /* of chunks, by number modulo GENERATIONS */
-    struct chunk **buckets;
-    uint64_t bucket_mask;
     struct chunk *hand;
     uint64_t bytes;
+    struct chunk *taken_out, **taken_out_last; /* oldest first */
+    uint64_t taken_out_bytes;
 };
 
 static uint64_t chunk_number(const struct byre_flat_map *map, uint64_t goff)
@@ -75,35 +83,65 @@ static void chunk_free(struct chunk *chunk)
     free(chunk);
 }
 
-/* --- finding and evicting chunks: all under the mutex --------------------------------------------------- */
+static void chunks_free(struct chunk *chunk)
+{
+    for (struct chunk *next; chunk; chunk = next) {
+        next = chunk->next;
+        chunk_free(chunk);
+    }
+}
 
-static struct chunk **bucket_of(struct byre_flat_map *map, uint64_t number)
+/* --- finding chunks: under the mutex or in the disk's epoch ---------------------------------------------- */
+
+static struct chunk *_Atomic *bucket_of(struct byre_flat_map *map, uint64_t number)
 {
     return &map->buckets[number & map->bucket_mask];
 }
 
-static struct chunk *find_locked(struct byre_flat_map *map, uint64_t number)
+static struct chunk *find(struct byre_flat_map *map, uint64_t number)
 {
-    struct chunk *chunk = *bucket_of(map, number);
+    struct chunk *chunk = atomic_load(bucket_of(map, number));
 
     while (chunk && chunk->number != number)
-        chunk = chunk->hash_next;
+        chunk = atomic_load(&chunk->hash_next);
     return chunk;
 }
 
+/* --- taking chunks out: all under the mutex -------------------------------------------------------------- */
+
+/* Releases what nobody looks at any more. */
+static void release_locked(struct byre_flat_map *map)
+{
+    struct chunk *chunk;
+
+    while ((chunk = map->taken_out) && byre_epoch_passed(map->disk->epoch, chunk->epoch)) {
+        map->taken_out = chunk->next;
+        if (!map->taken_out)
+            map->taken_out_last = &map->taken_out;
+        map->taken_out_bytes -= chunk_bytes(chunk);
+        chunk_free(chunk);
+    }
+}
+
+/* Nobody finds it any more; who has found it may go on looking at it, and at what follows it in its bucket. */
 static void remove_locked(struct byre_flat_map *map, struct chunk *chunk)
 {
-    struct chunk **link = bucket_of(map, chunk->number);
+    struct chunk *_Atomic *link = bucket_of(map, chunk->number);
 
-    while (*link != chunk)
-        link = &(*link)->hash_next;
-    *link = chunk->hash_next;
+    while (atomic_load(link) != chunk)
+        link = &atomic_load(link)->hash_next;
+    atomic_store(link, atomic_load(&chunk->hash_next));
     if (map->hand == chunk)
         map->hand = chunk->next == chunk ? NULL : chunk->next;
     chunk->prev->next = chunk->next;
     chunk->next->prev = chunk->prev;
+    chunk->next = NULL;
+    chunk->epoch = byre_epoch_now(map->disk->epoch);
+    *map->taken_out_last = chunk;
+    map->taken_out_last = &chunk->next;
+    map->taken_out_bytes += chunk_bytes(chunk);
     map->bytes -= chunk_bytes(chunk);
-    chunk_free(chunk);
+    release_locked(map);
 }
 
 /* Makes room for `bytes` more, as far as there are chunks. */
@@ -113,23 +151,20 @@ static void evict_locked(struct byre_flat_map *map, uint64_t bytes)
         struct chunk *chunk = map->hand;
 
         map->hand = chunk->next;
-        if (chunk->used)
-            chunk->used = false;
-        else
+        if (!atomic_exchange(&chunk->used, false))
             remove_locked(map, chunk);
     }
 }
 
 static void insert_locked(struct byre_flat_map *map, struct chunk *chunk)
 {
-    struct chunk **bucket = bucket_of(map, chunk->number);
-    struct chunk *old = find_locked(map, chunk->number);
+    struct chunk *_Atomic *bucket = bucket_of(map, chunk->number);
+    struct chunk *old = find(map, chunk->number);
 
     if (old)
         remove_locked(map, old);
     evict_locked(map, chunk_bytes(chunk));
-    chunk->hash_next = *bucket;
-    *bucket = chunk;
+    atomic_store(&chunk->hash_next, atomic_load(bucket));
     if (map->hand) {
         chunk->next = map->hand;
         chunk->prev = map->hand->prev;
@@ -138,6 +173,7 @@ static void insert_locked(struct byre_flat_map *map, struct chunk *chunk)
         map->hand = chunk->prev = chunk->next = chunk;
     }
     map->bytes += chunk_bytes(chunk);
+    atomic_store(bucket, chunk);
 }
 
 /* --- entries become extents ----------------------------------------------------------------------------- */
@@ -194,7 +230,7 @@ static int emit_chunk(const struct byre_flat_map *map, struct sink *sink, const 
     uint64_t end = MIN(sink->end, chunk_start(map, chunk->number + 1));
 
     while (sink->at < end) {
-        uint64_t entry = chunk->entries[(sink->at >> map->grain_bits) % CHUNK_GRAINS];
+        uint64_t entry = atomic_load(&chunk->entries[(sink->at >> map->grain_bits) % CHUNK_GRAINS]);
 
         if (!entry)
             return 1;
@@ -217,16 +253,16 @@ static int set_entries(const struct byre_flat_map *map, struct chunk *chunk, con
         uint64_t end = extent->goff + extent->length;
 
         for (uint64_t at = byre_round_down(extent->goff, grain); at < end; at += grain) {
-            uint64_t *entry = &chunk->entries[(at >> map->grain_bits) % CHUNK_GRAINS];
+            _Atomic uint64_t *entry = &chunk->entries[(at >> map->grain_bits) % CHUNK_GRAINS];
             uint64_t next;
             int r;
 
-            if (byre_flat_outranks(*entry, extent))
+            if (byre_flat_outranks(atomic_load(entry), extent))
                 continue;
             r = byre_flat_encode(map->disk, extent, at, &chunk->side, &next);
             if (r < 0)
                 return r;
-            *entry = next;
+            atomic_store_explicit(entry, next, memory_order_relaxed); /* nobody else sees it yet */
         }
     }
     return 0;
@@ -286,7 +322,8 @@ static int fill(struct byre_flat_map *map, struct sink *sink, uint64_t generatio
         return r;
     emit_chunk(map, sink, chunk);
     pthread_mutex_lock(&map->mutex);
-    if (whole && map->generations[number % GENERATIONS] == generation)
+    release_locked(map);
+    if (whole && map->generations[number % GENERATIONS] == generation && map->taken_out_bytes < map->budget)
         insert_locked(map, STEAL(chunk));
     pthread_mutex_unlock(&map->mutex);
     if (chunk)
@@ -294,19 +331,24 @@ static int fill(struct byre_flat_map *map, struct sink *sink, uint64_t generatio
     return 0;
 }
 
-/* Describes what is known of the chunk of sink->at: 1 if something is missing, with the generation. */
-static int emit_known(struct byre_flat_map *map, struct sink *sink, uint64_t *ret_generation)
+/* Describes what is known of the chunk of sink->at: 1 if something is missing. */
+static int emit_known(struct byre_flat_map *map, struct sink *sink)
 {
-    uint64_t number = chunk_number(map, sink->at);
-    struct chunk *chunk;
-    LOCK_SCOPE(&map->mutex);
+    struct chunk *chunk = find(map, chunk_number(map, sink->at));
 
-    *ret_generation = map->generations[number % GENERATIONS];
-    chunk = find_locked(map, number);
     if (!chunk)
         return 1;
-    chunk->used = true;
+    if (!atomic_load_explicit(&chunk->used, memory_order_relaxed))
+        atomic_store_explicit(&chunk->used, true, memory_order_relaxed);
     return emit_chunk(map, sink, chunk);
+}
+
+/* Before tables are read (M2). */
+static uint64_t generation_of(struct byre_flat_map *map, uint64_t goff)
+{
+    LOCK_SCOPE(&map->mutex);
+
+    return map->generations[chunk_number(map, goff) % GENERATIONS];
 }
 
 int byre_flat_map_lookup(struct byre_flat_map *map, uint64_t goff, uint64_t length,
@@ -315,11 +357,11 @@ int byre_flat_map_lookup(struct byre_flat_map *map, uint64_t goff, uint64_t leng
     struct sink sink = { extents, 0, max, goff, goff + length };
 
     while (sink.at < sink.end) {
-        uint64_t before = sink.at, generation;
+        uint64_t before = sink.at;
         int r = 0;
 
-        if (emit_known(map, &sink, &generation))
-            r = fill(map, &sink, generation, err);
+        if (emit_known(map, &sink))
+            r = fill(map, &sink, generation_of(map, sink.at), err);
         if (r < 0 && !sink.count)
             return r;
         if (r < 0 || sink.at == before)
@@ -338,12 +380,12 @@ static void correct_chunk(const struct byre_flat_map *map, struct chunk *chunk, 
     uint64_t end = MIN(now->goff + now->length, chunk_start(map, chunk->number + 1));
 
     for (; at < end; at += grain) {
-        uint64_t *entry = &chunk->entries[(at >> map->grain_bits) % CHUNK_GRAINS];
+        uint64_t entry = 0;
 
-        *entry = 0;
         /* What a hole shows is for the next look-up to find out; compressed clusters would need memory. */
         if (now->kind == BYRE_EXTENT_DATA || now->kind == BYRE_EXTENT_ZERO)
-            (void)byre_flat_encode(map->disk, now, at, NULL, entry);
+            (void)byre_flat_encode(map->disk, now, at, NULL, &entry);
+        atomic_store(&chunk->entries[(at >> map->grain_bits) % CHUNK_GRAINS], entry);
     }
 }
 
@@ -374,7 +416,7 @@ void byre_flat_map_remapped(struct byre_flat_map *map, const struct byre_extent 
         return;
     }
     for (uint64_t number = first; number <= last; number++) {
-        struct chunk *chunk = find_locked(map, number);
+        struct chunk *chunk = find(map, number);
 
         map->generations[number % GENERATIONS]++;
         if (chunk)
@@ -404,6 +446,7 @@ int byre_flat_map_new(struct byre_disk *disk, uint64_t budget, struct byre_flat_
         return byre_error_set_errno(err, -ENOMEM, "could not make a map of '%s'", disk->layers[0].name);
     pthread_mutex_init(&map->mutex, NULL);
     map->disk = disk;
+    map->taken_out_last = &map->taken_out;
     map->grain_bits = byre_log2(disk->grain);
     map->budget = budget ? budget : BYRE_FLAT_MAP_BYTES;
     map->bucket_mask = bucket_count(map) - 1;
@@ -425,8 +468,10 @@ void byre_flat_map_free(struct byre_flat_map *map)
 {
     if (!map)
         return;
-    while (map->hand)
-        remove_locked(map, map->hand);
+    if (map->hand)
+        map->hand->prev->next = NULL;
+    chunks_free(map->hand);
+    chunks_free(map->taken_out);
     free(map->buckets);
     free(map->visible_end);
     pthread_mutex_destroy(&map->mutex);
@@ -437,5 +482,5 @@ uint64_t byre_flat_map_bytes(struct byre_flat_map *map)
 {
     LOCK_SCOPE(&map->mutex);
 
-    return map->bytes;
+    return map->bytes + map->taken_out_bytes;
 }

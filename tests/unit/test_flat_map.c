@@ -182,6 +182,32 @@ static void map_stays_under_its_budget(void **state)
     close_disk(disk);
 }
 
+/* Somebody looks at the map for long, while others look at all of it. */
+static void chunks_that_may_be_looked_at_are_kept_within_bounds(void **state)
+{
+    const uint64_t budget = 40000, chunk = 5000;
+    struct byre_disk *disk;
+    struct byre_extent extent;
+    uint64_t ticket;
+
+    (void)state;
+    make_image(path("0"), 64 * M, 512, NULL, NULL);
+    disk = open_with_budget(true, budget);
+    put(disk, 63 * M, 512, 7);
+    ticket = byre_epoch_enter(disk->epoch);
+    for (uint64_t goff = 0; goff < 64 * M; goff += 100 * K) {
+        assert_int_equal(byre_flat_map_lookup(disk->map, goff, 1, &extent, 1, NULL), 1);
+        assert_true(byre_flat_map_bytes(disk->map) <= 2 * budget + chunk);
+    }
+    assert_true(byre_flat_map_bytes(disk->map) > budget + chunk);
+    expect(disk, 63 * M, 512, 7);
+    byre_epoch_leave(disk->epoch, ticket);
+    for (uint64_t goff = 0; goff < 64 * M; goff += 500 * K)
+        assert_int_equal(byre_flat_map_lookup(disk->map, goff, 1, &extent, 1, NULL), 1);
+    assert_true(byre_flat_map_bytes(disk->map) <= budget);
+    close_disk(disk);
+}
+
 static void lookup_of_what_is_known_reads_nothing(void **state)
 {
     struct byre_extent extents[4];
@@ -405,6 +431,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(lookup_says_what_the_chain_says),
         TEST(map_stays_under_its_budget),
+        TEST(chunks_that_may_be_looked_at_are_kept_within_bounds),
         TEST(lookup_of_what_is_known_reads_nothing),
         TEST(write_is_seen_at_once_where_another_layer_was_known),
         TEST(huge_change_reaches_every_chunk),
