@@ -370,6 +370,19 @@ int byre_flat_map_lookup(struct byre_flat_map *map, uint64_t goff, uint64_t leng
     return sink.count;
 }
 
+int byre_flat_map_peek(struct byre_flat_map *map, uint64_t goff, uint64_t length, struct byre_extent *extents, int max)
+{
+    struct sink sink = { extents, 0, max, goff, goff + length };
+
+    while (sink.at < sink.end) {
+        uint64_t before = sink.at;
+
+        if (emit_known(map, &sink) || sink.at == before)
+            return 0;
+    }
+    return sink.count;
+}
+
 /* --- changes -------------------------------------------------------------------------------------------- */
 
 /* Corrects the entries of the chunk within [goff, end). */

@@ -28,6 +28,11 @@ uint64_t byre_flat_map_bytes(struct byre_flat_map *map);
 int byre_flat_map_lookup(struct byre_flat_map *map, uint64_t goff, uint64_t length,
                          struct byre_extent *extents, int max, struct byre_error *err);
 
+/*
+ * The same, but only if all of the range is known and fits: else 0, and nothing is read.  Never waits.
+ */
+int byre_flat_map_peek(struct byre_flat_map *map, uint64_t goff, uint64_t length, struct byre_extent *extents, int max);
+
 /* Layer 0 now says `now` of whole clusters.  Called in the critical section that changed it; never waits. */
 void byre_flat_map_remapped(struct byre_flat_map *map, const struct byre_extent *now);
 
