@@ -53,8 +53,20 @@ struct byre_completion {
     int result; /* 0 or a negative errno */
 };
 
-/* A queue for at most `depth` (1 to 4096) requests that are submitted and not reaped.  -EINVAL, -ENOMEM. */
-int byre_queue_new(struct byre_disk *disk, struct byre_workers *workers, unsigned depth,
+#define BYRE_QUEUE_DEPTH_MAX 65536u
+
+enum byre_aio {
+    BYRE_AIO_IO_URING, /* where it is allowed */
+    BYRE_AIO_THREADS,  /* workers do all that waits */
+};
+
+struct byre_queue_options {
+    unsigned depth; /* how many requests may be submitted and not reaped: 1 to BYRE_QUEUE_DEPTH_MAX */
+    enum byre_aio aio;
+};
+
+/* -EINVAL, -ENOMEM, -EMFILE. */
+int byre_queue_new(struct byre_disk *disk, struct byre_workers *workers, const struct byre_queue_options *options,
                    struct byre_queue **ret_queue, struct byre_error *err);
 /* Waits for what is under way.  NULL is allowed. */
 void byre_queue_free(struct byre_queue *queue);

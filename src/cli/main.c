@@ -18,6 +18,7 @@
 #define QEMU_VERSION "7.2.0"
 
 static const struct byre_verb *const verbs[] = {
+    &byre_verb_bench,
     &byre_verb_check,
     &byre_verb_compare,
     &byre_verb_convert,

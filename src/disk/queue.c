@@ -31,7 +31,6 @@
 #include "disk/queue_ring.h"
 
 enum {
-    DEPTH_MAX = 4096,
     RING_MAX = 1024,    /* entries; more than fit are handed over in parts */
     PARTS_MAX = 8,      /* places that a request of the fast path may be in */
     VECTOR_MAX = 32,    /* buffers of all of its parts */
@@ -486,13 +485,14 @@ int byre_queue_fd(struct byre_queue *queue)
 
 /* --- making and releasing -------------------------------------------------------------------------------- */
 
-int byre_queue_new(struct byre_disk *disk, struct byre_workers *workers, unsigned depth,
+int byre_queue_new(struct byre_disk *disk, struct byre_workers *workers, const struct byre_queue_options *options,
                    struct byre_queue **ret_queue, struct byre_error *err)
 {
+    unsigned depth = options->depth;
     struct byre_queue *queue;
 
-    if (depth < 1 || depth > DEPTH_MAX)
-        return byre_error_set(err, -EINVAL, "queue depth %u: must be from 1 to %d", depth, DEPTH_MAX);
+    if (depth < 1 || depth > BYRE_QUEUE_DEPTH_MAX)
+        return byre_error_set(err, -EINVAL, "queue depth %u: must be from 1 to %u", depth, BYRE_QUEUE_DEPTH_MAX);
     queue = calloc(1, sizeof *queue);
     if (!queue)
         return byre_error_set_errno(err, -ENOMEM, "could not make a queue");
@@ -515,7 +515,8 @@ int byre_queue_new(struct byre_disk *disk, struct byre_workers *workers, unsigne
         queue->slots[i].queue = queue;
         list_push(&queue->idle, &queue->slots[i]);
     }
-    queue->ring = byre_ring_new(MIN(2 * depth, (unsigned)RING_MAX), queue->event_fd);
+    if (options->aio == BYRE_AIO_IO_URING)
+        queue->ring = byre_ring_new(MIN(2 * depth, (unsigned)RING_MAX), queue->event_fd);
     *ret_queue = queue;
     return 0;
 }

@@ -21,6 +21,7 @@
 #define M (1024 * K)
 
 static struct byre_workers *workers;
+static enum byre_aio aio;
 
 static int start_workers(void **state)
 {
@@ -39,7 +40,7 @@ static struct byre_queue *new_queue(struct byre_disk *disk, unsigned depth)
 {
     struct byre_queue *queue = NULL;
 
-    must(byre_queue_new(disk, workers, depth, &queue, err));
+    must(byre_queue_new(disk, workers, &(struct byre_queue_options){ .depth = depth, .aio = aio }, &queue, err));
     return queue;
 }
 
@@ -223,10 +224,11 @@ static void requests_do_what_blocking_calls_do(void **state)
         uint32_t cluster_size;
         enum byre_cache cache;
         uint64_t map_bytes;
+        enum byre_aio aio;
     } cases[] = {
-        { 512, BYRE_CACHE_WRITEBACK, 20000 },
-        { 4096, BYRE_CACHE_NONE, 0 },
-        { 65536, BYRE_CACHE_WRITEBACK, 0 },
+        { 512, BYRE_CACHE_WRITEBACK, 20000, BYRE_AIO_IO_URING },
+        { 4096, BYRE_CACHE_NONE, 0, BYRE_AIO_IO_URING },
+        { 65536, BYRE_CACHE_WRITEBACK, 0, BYRE_AIO_THREADS },
     };
     const uint64_t size = (uint64_t)LANES * LANE * THREADS;
     struct byre_disk *disk;
@@ -245,9 +247,11 @@ static void requests_do_what_blocking_calls_do(void **state)
         close_disk(disk);
         make_image(path("x"), size, cases[i].cluster_size, "base", "qcow2");
         disk = open_with("x", cases[i].cache, cases[i].map_bytes);
+        aio = cases[i].aio;
         check_disk(disk);
         close_disk(disk);
     }
+    aio = BYRE_AIO_IO_URING;
 }
 
 /* --- what is refused ------------------------------------------------------------------------------------- */
@@ -263,9 +267,10 @@ static void misuse_is_refused_and_changes_nothing(void **state)
     (void)state;
     make_image(path("x"), 64 * K, 4096, NULL, NULL);
     disk = open_disk(path("x"), true);
-    assert_int_equal(byre_queue_new(disk, workers, 0, &queue, NULL), -EINVAL);
-    assert_int_equal(byre_queue_new(disk, workers, 4097, &queue, &err), -EINVAL);
-    assert_non_null(strstr(err.text, "4097"));
+    assert_int_equal(byre_queue_new(disk, workers, &(struct byre_queue_options){ 0 }, &queue, NULL), -EINVAL);
+    assert_int_equal(byre_queue_new(disk, workers, &(struct byre_queue_options){ .depth = 65537 }, &queue, &err),
+                     -EINVAL);
+    assert_non_null(strstr(err.text, "65537"));
     queue = new_queue(disk, 4);
     assert_int_equal(move(queue, BYRE_OP_WRITE, buf, sizeof buf, 64 * K - 512), -EINVAL);
     assert_int_equal(move(queue, BYRE_OP_READ, buf, sizeof buf, UINT64_MAX - 5), -EINVAL);

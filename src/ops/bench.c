@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Bench: keeps a queue full until all requests are done.
+ *
+ *   B1. All requests share one buffer: nobody looks at what was read.
+ *   B2. A flush counts as one request of the depth.  Unless told otherwise it starts when the writes before it are
+ *       done, and no write starts before it is.
+ */
+#include "config.h"
+
+#include "byre/bench.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/arith.h"
+#include "base/cleanup.h"
+
+#define WORKERS 16
+#define BATCH 64
+#define ALIGN 4096
+
+struct bench {
+    const struct byre_bench_options *options;
+    struct byre_queue *queue;
+    struct iovec iov;
+    uint64_t size, goff;       /* of the disk; of the next request */
+    uint64_t started, finished;
+    uint64_t unflushed;        /* writes since the last flush */
+    bool flushing;
+    struct byre_error err;
+};
+
+static const char flush_cookie[] = "flush";
+
+static bool flush_is_due(const struct bench *bench)
+{
+    uint64_t interval = bench->options->flush_interval;
+
+    return interval && bench->unflushed >= interval;
+}
+
+static uint64_t under_way(const struct bench *bench)
+{
+    return byre_queue_pending(bench->queue);
+}
+
+static void start_flush(struct bench *bench)
+{
+    const struct byre_request request = { .op = BYRE_OP_FLUSH, .cookie = (void *)flush_cookie, .err = &bench->err };
+
+    bench->flushing = true;
+    bench->unflushed = 0;
+    byre_queue_submit(bench->queue, &request, 1);
+}
+
+/* Where the next one starts: the last place that has room for one is followed by the first. */
+static void advance(struct bench *bench)
+{
+    uint64_t places = bench->size - bench->iov.iov_len;
+
+    bench->goff = places ? (bench->goff + bench->options->step) % places : 0;
+}
+
+/* Starts as many requests as there is room for, or the next flush is away. */
+static void start_some(struct bench *bench)
+{
+    const struct byre_bench_options *options = bench->options;
+    struct byre_request requests[BATCH];
+    unsigned count = 0, room = MIN(options->depth - (unsigned)under_way(bench), (unsigned)BATCH);
+
+    while (count < room && bench->started < options->count && !flush_is_due(bench)) {
+        requests[count++] = (struct byre_request){
+            .op = options->write ? BYRE_OP_WRITE : BYRE_OP_READ,
+            .goff = bench->goff, .length = bench->iov.iov_len, .iov = &bench->iov, .iov_count = 1, .err = &bench->err,
+        };
+        advance(bench);
+        bench->started++;
+        bench->unflushed += options->write;
+    }
+    byre_queue_submit(bench->queue, requests, count);
+}
+
+static int reap_some(struct bench *bench)
+{
+    struct byre_completion done[BATCH];
+    unsigned count = byre_queue_reap(bench->queue, done, BATCH, 1, -1);
+
+    for (unsigned i = 0; i < count; i++) {
+        if (done[i].result < 0)
+            return done[i].result;
+        if (done[i].cookie == flush_cookie)
+            bench->flushing = false;
+        else
+            bench->finished++;
+    }
+    return 0;
+}
+
+static int run(struct bench *bench)
+{
+    const struct byre_bench_options *options = bench->options;
+    int r = 0;
+
+    while (r == 0 && (bench->finished < options->count || bench->flushing)) {
+        bool wait = bench->flushing && !options->no_drain;
+
+        if (flush_is_due(bench) && !bench->flushing && (options->no_drain || under_way(bench) == 0))
+            start_flush(bench);
+        else if (!flush_is_due(bench) && !wait)
+            start_some(bench);
+        r = reap_some(bench);
+    }
+    byre_queue_drain(bench->queue);
+    return r;
+}
+
+static int check_options(const struct byre_disk *disk, const struct byre_bench_options *options,
+                         struct byre_error *err)
+{
+    if (options->flush_interval && !options->write)
+        return byre_error_set(err, -EINVAL, "--flush-interval is only available in write tests");
+    if (options->flush_interval && options->flush_interval < options->depth)
+        return byre_error_set(err, -EINVAL, "Flush interval can't be smaller than depth");
+    if (options->buffer_size > byre_get_size(disk))
+        return byre_error_set(err, -EINVAL, "a request of %" PRIu32 " bytes does not fit a disk of %" PRIu64 " bytes",
+                              options->buffer_size, byre_get_size(disk));
+    return 0;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static int run_with_queue(struct byre_disk *disk, struct byre_workers *workers, struct bench *bench,
+                          uint64_t *ret_nanoseconds, struct byre_error *err)
+{
+    const struct byre_queue_options options = { .depth = bench->options->depth, .aio = bench->options->aio };
+    uint64_t start;
+    int r = byre_queue_new(disk, workers, &options, &bench->queue, err);
+
+    if (r < 0)
+        return r;
+    start = now_ns();
+    r = run(bench);
+    *ret_nanoseconds = now_ns() - start;
+    byre_queue_free(bench->queue);
+    if (r < 0 && err)
+        *err = bench->err;
+    return r;
+}
+
+int byre_bench(struct byre_disk *disk, const struct byre_bench_options *options, uint64_t *ret_nanoseconds,
+               struct byre_error *err)
+{
+    size_t room = MAX(byre_round_up(options->buffer_size, ALIGN), (uint64_t)ALIGN);
+    CLEANUP(free_ptr) void *buffer = aligned_alloc(ALIGN, room);
+    struct byre_workers *workers;
+    struct bench bench = {
+        .options = options,
+        .iov = { buffer, options->buffer_size },
+        .size = byre_get_size(disk),
+        .goff = options->offset,
+    };
+    int r = check_options(disk, options, err);
+
+    if (r == 0 && !buffer)
+        return byre_error_set_errno(err, -ENOMEM, "could not allocate a buffer of %" PRIu32 " bytes",
+                                    options->buffer_size);
+    if (r == 0)
+        r = byre_workers_new(WORKERS, &workers, err);
+    if (r < 0)
+        return r;
+    memset(buffer, options->pattern, room);
+    r = run_with_queue(disk, workers, &bench, ret_nanoseconds, err);
+    byre_workers_free(workers);
+    return r;
+}
