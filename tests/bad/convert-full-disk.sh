@@ -8,12 +8,12 @@
 # Somebody who is not root is root in a name space of his own, where he may mount.
 self=$TEST_TOP/tests/bad/${0##*/}
 if [ -z "${BYRE_TEST_INSIDE:-}" ]; then
-    if ! unshare -m true 2>/dev/null; then
+    if ! unshare -m --propagation unchanged true 2>/dev/null; then
         unshare -Urm true 2>/dev/null || skip 'no right to mount a file system'
         BYRE_TEST_INSIDE=yes TMPDIR=$TEST_DIR unshare -Urm "$self"
         exit 0
     fi
-    BYRE_TEST_INSIDE=yes TMPDIR=$TEST_DIR unshare -m "$self"
+    BYRE_TEST_INSIDE=yes TMPDIR=$TEST_DIR unshare -m --propagation unchanged "$self"
     exit 0
 fi
 

@@ -22,7 +22,7 @@ refill() {
 
 # A file system of 8 MiB, in a name space where nobody else sees it.
 if [ -z "${BYRE_TEST_INSIDE:-}" ]; then
-    BYRE_TEST_INSIDE=yes TMPDIR=$TEST_DIR unshare -m "$TEST_TOP/tests/ops/${0##*/}"
+    BYRE_TEST_INSIDE=yes TMPDIR=$TEST_DIR unshare -m --propagation unchanged "$TEST_TOP/tests/ops/${0##*/}"
 
     truncate -s 8M medium
     device=$(losetup --find --show medium 2>/dev/null) || skip 'no loop device to be had'
