@@ -16,281 +16,33 @@
 
 #include <cmocka.h>
 
-#include "byre/disk.h"
-#include "guest.h"
+#include "fault_stories.h"
 
-#define K 1024ULL
-
-enum { TABLE = 2 << 20 };
-
-typedef void story(struct guest *guest);
-
-struct plot {
-    const char *name;
-    story *before, *within; /* without and with the fault */
-    struct guest_options options;
-    bool small;   /* the crash states are looked at too; nothing is opened again within the story */
-    bool commits; /* writes may commit, or set the dirty bit: a failed one may have touched live metadata */
-};
-
-static const struct plot *plot; /* the one that is told */
-static bool full;               /* there is no room any more: requests commit what was freed */
-
-static bool is_poisoned(struct guest *guest)
+static void begin(struct guest *guest, void *opaque, uint64_t nth)
 {
-    return byre_qcow2_check_writable(guest->image, NULL) < 0;
+    struct record_fault fault = *(const struct record_fault *)opaque;
+
+    fault.nth = nth;
+    record_store_fail(guest->store, &fault);
 }
 
-/* A request under a fault.  Unless it commits, its failure is its own affair. */
-static void try(struct guest *guest, bool was_poisoned, int rc)
+static bool end(struct guest *guest)
 {
-    if (rc == 0 && was_poisoned)
-        fail_msg("%s: a request succeeded although the image is read-only", plot->name);
-    if (rc < 0 && !plot->commits && !full && !was_poisoned && is_poisoned(guest))
-        fail_msg("%s: a failed request made the image read-only: %s", plot->name, guest->err.text);
-    if (rc == -EROFS && !was_poisoned && !is_poisoned(guest))
-        fail_msg("%s: a request was refused: %s", plot->name, guest->err.text);
-}
+    bool struck = record_store_faults(guest->store) > 0;
 
-#define TRY(guest, call)                                                                                     \
-    do {                                                                                                     \
-        if ((guest)->image) {                                                                                \
-            bool was_ = is_poisoned(guest);                                                                  \
-            try((guest), was_, (call));                                                                      \
-        }                                                                                                    \
-    } while (0)
-
-static void flush(struct guest *guest)
-{
-    bool was = guest->image && is_poisoned(guest);
-
-    if (guest->image && guest_flush(guest) == 0 && was)
-        fail_msg("%s: a flush succeeded although the image is read-only", plot->name);
-}
-
-static void reopen(struct guest *guest)
-{
-    if (guest->image)
-        (void)guest_close(guest);
-    (void)guest_open(guest);
-}
-
-static void ok(int rc)
-{
-    assert_int_equal(rc, 0);
-}
-
-/* --- stories --- */
-
-static void nothing(struct guest *guest)
-{
-    (void)guest;
-}
-
-static void write_and_flush(struct guest *guest)
-{
-    TRY(guest, guest_write(guest, 0, 2 * K));
-    flush(guest);
-    TRY(guest, guest_write(guest, 1 * K, 700));
-    TRY(guest, guest_write(guest, 40 * K, 512));
-    flush(guest);
-    TRY(guest, guest_write(guest, 100, 9 * K));
-    flush(guest);
-}
-
-static void write_16_KiB(struct guest *guest)
-{
-    ok(guest_write(guest, 0, 16 * K));
-    ok(guest_restart(guest));
-}
-
-static void free_and_reuse(struct guest *guest)
-{
-    TRY(guest, guest_discard(guest, 0, 4 * K));
-    TRY(guest, guest_write(guest, 40 * K, 1 * K));
-    flush(guest);
-    TRY(guest, guest_write(guest, 20 * K, 6 * K));
-    TRY(guest, guest_zero(guest, 6 * K, 2 * K, 0));
-    TRY(guest, guest_zero(guest, 9 * K + 100, 3 * K, BYRE_WRITE_ZEROES_UNMAP));
-    flush(guest);
-    TRY(guest, guest_write(guest, 7 * K, 1 * K));
-    flush(guest);
-}
-
-static void make_long(struct guest *guest, uint64_t size)
-{
-    ok(guest_write(guest, 0, 2 * K));
-    ok(guest_close(guest));
-    ok(byre_store_truncate(guest->store, size, &guest->err));
-    ok(guest_open(guest));
-    ok(guest_restart(guest));
-    byre_qcow2_set_append_only(guest->image, true);
-}
-
-static void almost_fill_table(struct guest *guest)
-{
-    make_long(guest, TABLE - 1 * K);
-}
-
-static void grow_table(struct guest *guest)
-{
-    TRY(guest, guest_write(guest, 10 * K, 3 * K));
-    flush(guest);
-    TRY(guest, guest_write(guest, 40 * K, 33 * K));
-    flush(guest);
-    TRY(guest, guest_write(guest, 8 * K, 1 * K));
-    flush(guest);
-}
-
-static void add_blocks(struct guest *guest)
-{
-    TRY(guest, guest_write(guest, 0, 30 * K));
-    flush(guest);
-    TRY(guest, guest_write(guest, 40 * K, 66 * K));
-    flush(guest);
-}
-
-static void pack_some(struct guest *guest)
-{
-    ok(guest_compressed(guest, 0, 4));
-    ok(guest_restart(guest));
-}
-
-static void pack_and_replace(struct guest *guest)
-{
-    TRY(guest, guest_compressed(guest, 8 * K, 4));
-    TRY(guest, guest_write(guest, 2 * K, 700));
-    flush(guest);
-    TRY(guest, guest_compressed(guest, 10 * K, 3));
-    TRY(guest, guest_discard(guest, 4 * K, 2 * K));
-    flush(guest);
-    TRY(guest, guest_compressed(guest, 40 * K, 2));
-    flush(guest);
-}
-
-static void open_and_close(struct guest *guest)
-{
-    TRY(guest, guest_write(guest, 3 * K, 2 * K));
-    reopen(guest);
-    TRY(guest, guest_write(guest, 20 * K, 2 * K));
-    TRY(guest, guest_discard(guest, 0, 5 * K));
-    reopen(guest);
-    TRY(guest, guest_write(guest, 30 * K, 2 * K));
-    flush(guest);
-}
-
-/* More dirty metadata than the smallest cache takes. */
-static void scatter(struct guest *guest)
-{
-    for (uint64_t i = 0; i < 16; i++)
-        TRY(guest, guest_write(guest, i * 33 * K, 512));
-    TRY(guest, guest_discard(guest, 0, 300 * K));
-    for (uint64_t i = 0; i < 8; i++)
-        TRY(guest, guest_write(guest, i * 66 * K + 512, 512));
-    flush(guest);
-}
-
-static const struct plot plots[] = {
-    { "writing", nothing, write_and_flush, { .size = 64 * K, .cluster_bits = 10 }, true, false },
-    { "writing over a backing file", nothing, write_and_flush,
-      { .size = 64 * K, .cluster_bits = 12, .backing_size = 30 * K }, true, false },
-    { "freeing and using again", write_16_KiB, free_and_reuse,
-      { .size = 64 * K, .cluster_bits = 10 }, true, false },
-    { "the same in version 2", write_16_KiB, free_and_reuse,
-      { .size = 64 * K, .cluster_bits = 10, .version = 2 }, true, false },
-    { "adding refcount blocks", nothing, add_blocks, { .size = 128 * K, .refcount_order = 6 }, false, false },
-    { "growing the refcount table", almost_fill_table, grow_table,
-      { .size = 128 * K, .refcount_order = 6 }, false, false },
-    { "compressed clusters", pack_some, pack_and_replace,
-      { .size = 64 * K, .cluster_bits = 11 }, true, false },
-    { "opening and closing", write_16_KiB, open_and_close,
-      { .size = 64 * K, .cluster_bits = 10 }, false, false },
-    { "lazy refcounts", write_16_KiB, open_and_close,
-      { .size = 64 * K, .cluster_bits = 10, .lazy = true }, false, true },
-    { "a small cache", nothing, scatter, { .size = 1024 * K, .cache_bytes = 1 }, false, true },
-};
-
-/* --- what has to be true afterwards --- */
-
-/* The fault is over; the image that is still open works, or it is read-only for good. */
-static void judge_open_image(struct guest *guest)
-{
-    bool poisoned = is_poisoned(guest);
-    int rc = guest_compare(guest);
-
-    if (rc == 0 && poisoned) {
-        assert_int_equal(guest_write(guest, 0, 512), -EROFS);
-        assert_int_equal(guest_zero(guest, 0, 1 * K, 0), -EROFS);
-        assert_true(guest_flush(guest) < 0);
-        assert_true(guest_close(guest) < 0);
-    } else if (rc == 0) {
-        ok(guest_write(guest, 5 * K, 2 * K));
-        ok(guest_flush(guest));
-        ok(guest_compare(guest));
-        ok(guest_compare_killed(guest));
-        ok(guest_close(guest));
-    }
-    assert_int_equal(rc, 0);
-}
-
-/* What is on the medium, read by somebody else, and worked with. */
-static void judge_medium(struct guest *guest, bool tidy)
-{
-    ok(guest_check(guest, tidy));
-    ok(guest_compare_killed(guest));
-    ok(guest_open(guest));
-    ok(guest_compare_killed(guest));
-    ok(guest_write(guest, 3 * K, 5 * K));
-    ok(guest_flush(guest));
-    ok(guest_compare_killed(guest));
-    ok(guest_close(guest));
-    ok(guest_check(guest, false));
-}
-
-/* Tells the plot with a fault; false if the story has not so many calls. */
-static bool tell(const struct record_fault *fault)
-{
-    struct crash_options crash = { .samples = 1, .exact = 2 };
-    struct guest *guest = guest_new(&plot->options);
-    bool struck, poisoned = false;
-
-    plot->before(guest);
-    record_store_fail(guest->store, fault);
-    full = fault->code == -ENOSPC && fault->for_ever;
-    plot->within(guest);
-    struck = record_store_faults(guest->store) > 0;
     record_store_fail(guest->store, NULL);
-    if (struck && guest->image) {
-        poisoned = is_poisoned(guest);
-        if (fault->kinds == RECORD_FLUSH && plot->within != open_and_close)
-            assert_true(poisoned);
-        judge_open_image(guest);
-    }
-    if (struck && !guest->image) {
-        /* After a failed barrier nobody knows what is on the medium; so all of it has to be right. */
-        if (plot->small && fault->kinds == RECORD_FLUSH)
-            ok(guest_crash(guest, &crash));
-        judge_medium(guest, !poisoned && fault->kinds != RECORD_READ && plot->within != open_and_close);
-    }
-    guest_free(guest);
     return struck;
 }
 
-static void tell_all(const struct record_fault *pattern)
+static void tell_all(struct record_fault *fault)
 {
-    for (size_t i = 0; i < sizeof plots / sizeof plots[0]; i++) {
-        struct record_fault fault = *pattern;
-        uint64_t n = 1;
-
-        plot = &plots[i];
-        for (;; n++) {
-            fault.nth = n;
-            if (!tell(&fault))
-                break;
-        }
-        print_message("  %s: %d calls\n", plot->name, (int)n - 1);
-        assert_true(n > 3 || pattern->kinds == RECORD_READ); /* some read nothing */
-    }
+    tell_stories(&(struct trouble){
+        .begin = begin, .end = end, .opaque = fault,
+        .full = fault->code == -ENOSPC && fault->for_ever,
+        .poisons = fault->kinds == RECORD_FLUSH,
+        .leaks = fault->kinds == RECORD_READ,
+        .rare = fault->kinds == RECORD_READ,
+    });
 }
 
 static void failed_writes_fail_their_request(void **state)
