@@ -3,8 +3,8 @@
  * A process that writes to an image from several threads is killed, and the image is opened again: a hundred times.
  *
  * Each block of the disk belongs to one thread and carries its number and a version.  Memory that outlives the
- * process tells which version of a block was started, and which was covered by a flush: the image holds one of those
- * from the second to the first, as a whole.
+ * process tells which version of a block was started, and which was covered by a flush: each sector holds one of those
+ * from the second to the first.
  */
 #include "config.h"
 
@@ -32,7 +32,7 @@
 #include "byre/disk.h"
 #include "../unit/tempdir.h"
 
-enum { KILLS = 100, KILLS_PER_IMAGE = 10, THREADS = 3, BLOCK = 4096, BLOCKS = 1536, FLUSHES_MAX = 12 };
+enum { KILLS = 100, KILLS_PER_IMAGE = 10, THREADS = 3, BLOCK = 4096, SECTOR = 512, BLOCKS = 1536, FLUSHES_MAX = 12 };
 
 /* Survives the process. */
 struct journal {
@@ -173,31 +173,51 @@ static void check_image(const char *name, bool lazy)
     assert_int_equal(result.corruptions, 0);
 }
 
+/* The version from `from` to `to` that the sector of a block holds; fails if it is none of them. */
+static uint64_t sector_version(unsigned block, unsigned sector, const uint64_t *words, uint64_t from, uint64_t to)
+{
+    const size_t count = SECTOR / sizeof *words;
+    uint64_t wanted[BLOCK / 8];
+
+    for (uint64_t version = from; version <= to; version++) {
+        fill(wanted, block, version % 4 ? version : 0);
+        if (memcmp(words + sector * count, wanted + sector * count, SECTOR) == 0)
+            return version;
+    }
+    fail_msg("sector %u of block %u holds %llx, none of the versions %llu to %llu", sector, block,
+             (unsigned long long)words[sector * count], (unsigned long long)from, (unsigned long long)to);
+    return 0;
+}
+
+/* Looks at one block; what it holds is what the next process goes on from. */
+static void check_block(struct byre_disk *disk, unsigned block)
+{
+    uint64_t oldest = UINT64_MAX, newest = 0, words[BLOCK / 8];
+    struct byre_error err = BYRE_ERROR_INIT;
+
+    if (byre_pread(disk, words, sizeof words, (uint64_t)block * BLOCK, &err) < 0)
+        fail_msg("%s", err.text);
+    for (unsigned i = 0; i < BLOCK / SECTOR; i++) {
+        uint64_t version = sector_version(block, i, words, journal->durable[block], journal->started[block]);
+
+        oldest = MIN(oldest, version);
+        newest = MAX(newest, version);
+    }
+    journal->durable[block] = oldest;
+    journal->completed[block] = oldest;
+    journal->started[block] = newest;
+}
+
 static void check_contents(const char *name)
 {
     const struct byre_open_options options = { .format = "qcow2" };
-    uint64_t words[BLOCK / 8], wanted[BLOCK / 8];
     struct byre_error err = BYRE_ERROR_INIT;
     struct byre_disk *disk;
 
     if (byre_open(name, &options, &disk, &err) < 0)
         fail_msg("%s", err.text);
-    for (unsigned block = 0; block < BLOCKS; block++) {
-        uint64_t from = journal->durable[block], to = journal->started[block], version;
-        bool found = false;
-
-        if (byre_pread(disk, words, sizeof words, (uint64_t)block * BLOCK, &err) < 0)
-            fail_msg("%s", err.text);
-        for (version = from; !found && version <= to; version++) {
-            fill(wanted, block, version % 4 ? version : 0);
-            found = memcmp(words, wanted, sizeof words) == 0;
-        }
-        if (!found)
-            fail_msg("block %u holds %llx, none of the versions %llu to %llu", block, (unsigned long long)words[0],
-                     (unsigned long long)from, (unsigned long long)to);
-        /* What is there is what the next process goes on from. */
-        journal->durable[block] = journal->started[block] = journal->completed[block] = version - 1;
-    }
+    for (unsigned block = 0; block < BLOCKS; block++)
+        check_block(disk, block);
     byre_close(disk, NULL);
 }
 

@@ -266,6 +266,102 @@ static void table_made_in_this_session_is_not_written_as_data(void **state)
     drop(&engine);
 }
 
+/* What was an L2 table, and is none any more, is free for anything. */
+static void place_of_a_copied_table_is_used_again(void **state)
+{
+    struct engine engine;
+    struct places at = closed_image(&engine);
+
+    (void)state;
+    put64(&engine, at.l1, at.l2);
+    reopen(&engine);
+    assert_int_equal(engine_write(&engine, CLUSTER, CLUSTER, 'c'), 0);
+    assert_int_equal(byre_qcow2_flush(engine.image, NULL), 0);
+    assert_true((get64(&engine, at.l1) & ~COPIED) != at.l2);
+    assert_int_equal(engine_write(&engine, 2 * CLUSTER, CLUSTER, 'd'), 0);
+    assert_int_equal(engine_extent(&engine, 2 * CLUSTER).hoff, at.l2);
+    assert_int_equal(engine_byte(&engine, 0), 'a');
+    engine_done(&engine);
+}
+
+/* A cluster of compressed data is not continued into metadata. */
+static void packing_stops_at_metadata_without_references(void **state)
+{
+    static const uint8_t bytes[CLUSTER - 100];
+    struct byre_qcow2_compressed item = { .goff = 7 * CLUSTER, .data = bytes, .length = sizeof bytes };
+    struct engine engine;
+    struct places at = closed_image(&engine);
+    uint64_t end;
+
+    (void)state;
+    /* The next free cluster is followed by one that an L1 entry leads to. */
+    assert_int_equal(byre_store_size(engine.store, &end, NULL), 0);
+    put64(&engine, at.l1 + 16, (end + CLUSTER) | COPIED);
+    reopen(&engine);
+    assert_int_equal(byre_qcow2_reserve_compressed(engine.image, &item, 1, &engine.err), 0);
+    assert_int_equal(item.hoff, end);
+    assert_int_equal(byre_qcow2_fill_compressed(engine.image, &item, 1, NULL), 0);
+    assert_int_equal(byre_qcow2_publish_compressed(engine.image, &item, 1, NULL), 0);
+    item.goff = 8 * CLUSTER;
+    assert_int_equal(byre_qcow2_reserve_compressed(engine.image, &item, 1, &engine.err), -EIO);
+    assert_non_null(strstr(engine.err.text, "the L2 table lies there"));
+    drop(&engine);
+}
+
+/* --- refcount blocks that are made later ------------------------------------------------------------------ */
+
+/* An image whose refcount blocks count 64 clusters of 512 bytes; 'a' in the first cluster. */
+static void small_blocks(struct engine *engine)
+{
+    engine_new(engine,
+               &(struct byre_qcow2_create_options){
+                   .size = 4 * M, .version = 3, .cluster_bits = 9, .refcount_order = 6,
+               },
+               0, 0);
+    assert_int_equal(engine_write(engine, 0, 512, 'a'), 0);
+    assert_int_equal(byre_qcow2_flush(engine->image, NULL), 0);
+}
+
+/* Where the refcount block with the number is. */
+static uint64_t block_at(struct engine *engine, unsigned number)
+{
+    return get64(engine, get64(engine, AT_REFTABLE) + number * 8);
+}
+
+/* Writes until there is that block, twice: to see where it goes, and with an entry that leads there. */
+static void block_is_known(unsigned number, uint64_t length)
+{
+    struct engine engine;
+    uint64_t place, l2;
+
+    small_blocks(&engine);
+    assert_int_equal(engine_write(&engine, 32 * K, length, 'b'), 0);
+    assert_int_equal(byre_qcow2_flush(engine.image, NULL), 0);
+    place = block_at(&engine, number);
+    assert_true(place != 0);
+    drop(&engine);
+
+    small_blocks(&engine);
+    assert_int_equal(byre_qcow2_close(engine.image, NULL), 0);
+    l2 = get64(&engine, get64(&engine, AT_L1)) & ~COPIED;
+    put64(&engine, l2 + 5 * 8, place | COPIED);
+    reopen(&engine);
+    assert_int_equal(engine_write(&engine, 32 * K, length, 'b'), 0);
+    assert_int_equal(byre_qcow2_flush(engine.image, NULL), 0);
+    assert_int_equal(block_at(&engine, number), place);
+    assert_int_equal(record_store_restart(engine.store), 0);
+    refused(&engine, engine_write(&engine, 5 * 512, 512, 'x'), "lies on the refcount block");
+    drop(&engine);
+}
+
+static void refcount_block_made_in_this_session_is_not_written_as_data(void **state)
+{
+    (void)state;
+    block_is_known(1, 40 * K);
+    block_is_known(3, 120 * K);
+    block_is_known(64, 2200 * K); /* the refcount table has grown */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +373,9 @@ int main(void)
         cmocka_unit_test(metadata_on_metadata_is_not_changed),
         cmocka_unit_test(refcount_block_that_counts_twice_is_not_changed),
         cmocka_unit_test(table_made_in_this_session_is_not_written_as_data),
+        cmocka_unit_test(place_of_a_copied_table_is_used_again),
+        cmocka_unit_test(packing_stops_at_metadata_without_references),
+        cmocka_unit_test(refcount_block_made_in_this_session_is_not_written_as_data),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
