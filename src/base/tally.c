@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Tallies: a hash table with open addressing.
+ * Tallies: a hash table with open addressing.  A slot is a number and, in its low bits, its count.
  *
- *   Y1. At most half of the slots have a number, so a search ends soon.
+ *   Y1. At most half of the slots have a number, and where numbers go cannot be foreseen: a search ends soon, whoever
+ *       chose them.
  *   Y2. A number that is counted no more keeps its slot until the table grows.
  */
 #include "config.h"
@@ -12,36 +13,41 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #define MIN_SIZE 64
+#define COUNT_MASK (uint64_t)(BYRE_TALLY_UNIT - 1)
 
-struct byre_tally_slot {
-    uint64_t number; /* 0: free */
-    uint32_t count;
-};
+static uint64_t hash(const struct byre_tally *tally, uint64_t number)
+{
+    number = (number ^ tally->seed) * 0x9e3779b97f4a7c15ULL;
+    number = (number ^ number >> 32 ^ tally->seed) * 0xbf58476d1ce4e5b9ULL;
+    return number ^ number >> 29;
+}
 
 /* The slot of `number`, or the free one where it belongs. */
-static struct byre_tally_slot *find(const struct byre_tally *tally, uint64_t number)
+static uint64_t *find(const struct byre_tally *tally, uint64_t number)
 {
-    size_t at = (number * 0x9e3779b97f4a7c15ULL) >> 32;
+    for (uint64_t at = hash(tally, number);; at++) {
+        uint64_t *slot = &tally->slots[at & (tally->size - 1)];
 
-    for (;; at++) {
-        struct byre_tally_slot *slot = &tally->slots[at & (tally->size - 1)];
-
-        if (slot->number == number || !slot->number)
+        if (!*slot || (*slot & ~COUNT_MASK) == number)
             return slot;
     }
 }
 
 static int grow(struct byre_tally *tally, size_t size)
 {
-    struct byre_tally larger = { .slots = calloc(size, sizeof *larger.slots), .size = size };
+    struct byre_tally larger = { .slots = calloc(size, sizeof *larger.slots), .size = size, .seed = tally->seed };
 
     if (!larger.slots)
         return -ENOMEM;
+    /* Where the system has no random numbers yet, an address has to do. */
+    if (!larger.seed && getrandom(&larger.seed, sizeof larger.seed, GRND_NONBLOCK) < 0)
+        larger.seed = (uintptr_t)larger.slots;
     for (size_t i = 0; i < tally->size; i++) {
-        if (tally->slots[i].count) {
-            *find(&larger, tally->slots[i].number) = tally->slots[i];
+        if (tally->slots[i] & COUNT_MASK) {
+            *find(&larger, tally->slots[i] & ~COUNT_MASK) = tally->slots[i];
             larger.used++;
         }
     }
@@ -63,27 +69,28 @@ int byre_tally_reserve(struct byre_tally *tally, size_t extra)
 
 void byre_tally_add(struct byre_tally *tally, uint64_t number)
 {
-    struct byre_tally_slot *slot = find(tally, number);
+    uint64_t *slot = find(tally, number);
 
-    if (!slot->number) {
+    if (!*slot) {
         assert(tally->used < tally->size / 2);
         tally->used++;
-        slot->number = number;
+        *slot = number;
     }
-    slot->count++;
+    if ((*slot & COUNT_MASK) != COUNT_MASK)
+        ++*slot;
 }
 
 void byre_tally_remove(struct byre_tally *tally, uint64_t number)
 {
-    struct byre_tally_slot *slot = tally->size ? find(tally, number) : NULL;
+    uint64_t *slot = tally->size ? find(tally, number) : NULL;
 
-    if (slot && slot->count)
-        slot->count--;
+    if (slot && (*slot & COUNT_MASK) && (*slot & COUNT_MASK) != COUNT_MASK)
+        --*slot;
 }
 
-uint32_t byre_tally_count(const struct byre_tally *tally, uint64_t number)
+unsigned byre_tally_count(const struct byre_tally *tally, uint64_t number)
 {
-    return tally->size ? find(tally, number)->count : 0;
+    return tally->size ? (unsigned)(*find(tally, number) & COUNT_MASK) : 0;
 }
 
 void byre_tally_done(struct byre_tally *tally)

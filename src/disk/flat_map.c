@@ -41,6 +41,7 @@ struct chunk {
     struct chunk *_Atomic hash_next;
     struct chunk *prev, *next; /* the ring that the clock's hand goes round; or `next` of those taken out */
     uint64_t epoch;            /* in which it was taken out */
+    unsigned version;          /* of layer 0's metadata when it was made: older ones are not written by */
     atomic_bool used;          /* since the hand came by */
     struct byre_flat_side side;
     _Atomic uint64_t entries[CHUNK_GRAINS];
@@ -183,7 +184,13 @@ struct sink {
     struct byre_extent *extents;
     int count, max;
     uint64_t at, end; /* the guest range still to be described */
+    bool write;       /* it is for writing without the engine */
 };
+
+static unsigned version_of(const struct byre_flat_map *map)
+{
+    return byre_qcow2_metadata_version(map->disk->layers[0].qcow2);
+}
 
 /* Appends the next `length` bytes: false if there is no room. */
 static bool emit(const struct byre_flat_map *map, struct sink *sink, struct byre_extent extent)
@@ -279,6 +286,7 @@ static int make_chunk(struct byre_flat_map *map, uint64_t goff, uint64_t end, st
     if (!chunk)
         return byre_error_set_errno(err, -ENOMEM, "could not map a part of '%s'", map->disk->layers[0].name);
     chunk->number = chunk_number(map, goff);
+    chunk->version = version_of(map); /* before tables are read */
     r = byre_disk_map(map->disk, 0, goff, end - goff, &extents, err);
     if (r == 0) {
         r = set_entries(map, chunk, &extents);
@@ -331,12 +339,12 @@ static int fill(struct byre_flat_map *map, struct sink *sink, uint64_t generatio
     return 0;
 }
 
-/* Describes what is known of the chunk of sink->at: 1 if something is missing. */
+/* Describes what is known of the chunk of sink->at: 1 if something is missing, or too old to write by. */
 static int emit_known(struct byre_flat_map *map, struct sink *sink)
 {
     struct chunk *chunk = find(map, chunk_number(map, sink->at));
 
-    if (!chunk)
+    if (!chunk || (sink->write && chunk->version != version_of(map)))
         return 1;
     if (!atomic_load_explicit(&chunk->used, memory_order_relaxed))
         atomic_store_explicit(&chunk->used, true, memory_order_relaxed);
@@ -351,10 +359,10 @@ static uint64_t generation_of(struct byre_flat_map *map, uint64_t goff)
     return map->generations[chunk_number(map, goff) % GENERATIONS];
 }
 
-int byre_flat_map_lookup(struct byre_flat_map *map, uint64_t goff, uint64_t length,
+int byre_flat_map_lookup(struct byre_flat_map *map, uint64_t goff, uint64_t length, bool write,
                          struct byre_extent *extents, int max, struct byre_error *err)
 {
-    struct sink sink = { extents, 0, max, goff, goff + length };
+    struct sink sink = { extents, 0, max, goff, goff + length, write };
 
     while (sink.at < sink.end) {
         uint64_t before = sink.at;
@@ -370,9 +378,10 @@ int byre_flat_map_lookup(struct byre_flat_map *map, uint64_t goff, uint64_t leng
     return sink.count;
 }
 
-int byre_flat_map_peek(struct byre_flat_map *map, uint64_t goff, uint64_t length, struct byre_extent *extents, int max)
+int byre_flat_map_peek(struct byre_flat_map *map, uint64_t goff, uint64_t length, bool write,
+                       struct byre_extent *extents, int max)
 {
-    struct sink sink = { extents, 0, max, goff, goff + length };
+    struct sink sink = { extents, 0, max, goff, goff + length, write };
 
     while (sink.at < sink.end) {
         uint64_t before = sink.at;

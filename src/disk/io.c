@@ -59,7 +59,7 @@ static int read_batch(struct byre_disk *disk, uint8_t *buf, uint64_t goff, size_
     struct byre_extent extents[BATCH];
     uint64_t ticket = byre_epoch_enter(disk->epoch);
     uint64_t purges = byre_inflated_purges(disk->inflated);
-    int count = byre_flat_map_lookup(disk->map, goff, length, extents, BATCH, err), r = 0;
+    int count = byre_flat_map_lookup(disk->map, goff, length, false, extents, BATCH, err), r = 0;
 
     *ret_done = 0;
     for (int i = 0; r == 0 && i < count; i++) {
@@ -140,7 +140,7 @@ static int write_fast(struct byre_disk *disk, const uint8_t *buf, uint64_t goff,
 {
     struct byre_extent extents[BATCH];
     uint64_t ticket = byre_epoch_enter(disk->epoch);
-    int count = byre_flat_map_lookup(disk->map, goff, length, extents, BATCH, err), r = 0;
+    int count = byre_flat_map_lookup(disk->map, goff, length, true, extents, BATCH, err), r = 0;
 
     *ret_done = 0;
     for (int i = 0; r == 0 && i < count; i++) {

@@ -220,7 +220,8 @@ static int known_extents(const struct slot *slot, struct byre_extent *extents)
     if (!request->length || !byre_range_within(request->goff, request->length, disk->size))
         return 0;
     if (disk->map)
-        return byre_flat_map_peek(disk->map, request->goff, request->length, extents, PARTS_MAX);
+        return byre_flat_map_peek(disk->map, request->goff, request->length, request->op == BYRE_OP_WRITE, extents,
+                                  PARTS_MAX);
     extents[0] = (struct byre_extent){
         .goff = request->goff, .length = request->length, .kind = BYRE_EXTENT_DATA, .hoff = request->goff,
         .exclusive = true,

@@ -12,8 +12,9 @@
  *       while it has not yet frozen: that is, wait for the one after it.
  *   C2. Data was written before the entry that reveals it was changed in memory, so the barrier of A, which
  *       comes after the freeze, covers all data of the entries in C.
- *   C3. If the first writes of A fail, nothing has happened: everything is taken as changed again.  Any later
- *       failure leaves live metadata in doubt, and poisons the image.
+ *   C3. If the first writes of A fail, nothing has happened: everything is taken as changed again.  The same holds if
+ *       there is no room for refcounts (in a file with holes): those that were written are true, or leaks.  Any
+ *       other failure leaves live metadata in doubt, and poisons the image.
  * With lazy refcounts the dirty bit is durable before all this.  Refcounts are written in the same order all
  * the same: they cost no barrier, and an image that was not closed needs less repair.
  */
@@ -31,6 +32,7 @@
 #define DIRTY_BYTES_MAX    (8u << 20)
 #define DEFERRED_BYTES_MAX (256u << 20)
 #define BUDGETS_MAX        4 /* dirty metadata that commits which fail leave behind */
+#define FREES_MAX          1000000 /* the same, runs of freed clusters */
 
 typedef VEC(uint32_t) byre_page_vec;
 
@@ -248,8 +250,8 @@ static int write_phases(struct byre_qcow2 *image, struct commit *commit, bool *r
     rc = byre_commit_list_write(&commit->unlinked, image->store, err);
     if (rc < 0)
         return rc;
-    *ret_harmless = false;
     rc = byre_commit_list_write(&commit->refcounts, image->store, err);
+    *ret_harmless = rc == -ENOSPC || rc == -EDQUOT;
     if (rc == 0)
         rc = barrier(image, err);
     if (rc == 0 && (commit->header_switch || commit->entries.pieces.len)) {
@@ -347,7 +349,7 @@ int byre_commit_if_due(struct byre_qcow2 *image, struct byre_error *err)
     if (image->commit_running && slices->dirty_count < slices->max_count)
         return 0;
     rc = commit_locked(image, err);
-    return image->poisoned || dirty > BUDGETS_MAX * budget ? rc : 0;
+    return image->poisoned || dirty > BUDGETS_MAX * budget || image->frees_pending.len > FREES_MAX ? rc : 0;
 }
 
 bool byre_qcow2_make_room(struct byre_qcow2 *image, int rc)

@@ -16,7 +16,7 @@
 #include "base/arith.h"
 #include "qcow2/image.h"
 
-#define READERS_WAIT_MS 10000 /* how long a request that has mapped a cluster may keep it from being used again */
+#define READERS_WAIT_MS 2000 /* how long a request that has mapped a cluster may keep it from being used again */
 
 int byre_free_room_locked(struct byre_qcow2 *image, size_t extra, struct byre_error *err)
 {
@@ -88,6 +88,40 @@ static void release(struct byre_qcow2 *image, const struct byre_free_run *run)
     }
 }
 
+/* How many clusters of the run, from the first one on, are all metadata, or are none (*ret_metadata). */
+static uint64_t alike(const struct byre_qcow2 *image, const struct byre_free_run *run, bool *ret_metadata)
+{
+    uint64_t count = 0;
+
+    for (; count < run->count; count++) {
+        uint64_t hoff = (run->cluster + count) << image->cluster_bits;
+        bool metadata = byre_metadata_at_locked(image, hoff, image->cluster_size);
+
+        if (count && metadata != *ret_metadata)
+            break;
+        *ret_metadata = metadata;
+    }
+    return count;
+}
+
+/* Lowers the counts of a run.  What has become metadata since it was freed had a reference more than was counted, and
+ * keeps this one; a count that cannot be lowered was wrong before.  Both are for check to mend. */
+static void drop_references(struct byre_qcow2 *image, const struct byre_free_run *run)
+{
+    struct byre_free_run rest = *run;
+    bool metadata = false;
+
+    while (rest.count) {
+        struct byre_free_run part = rest;
+
+        part.count = alike(image, &rest, &metadata);
+        if (!metadata && byre_refcount_change_locked(image, part.cluster, part.count, -1, NULL) == 0)
+            release(image, &part);
+        rest.cluster += part.count;
+        rest.count -= part.count;
+    }
+}
+
 void byre_free_reap_locked(struct byre_qcow2 *image)
 {
     byre_free_vec *frees = &image->frees_durable;
@@ -101,9 +135,7 @@ void byre_free_reap_locked(struct byre_qcow2 *image)
             continue;
         }
         byre_store_event(image->store, BYRE_EVENT_CLUSTER_FREE);
-        /* A count that cannot be lowered was wrong before: the cluster is leaked, which check reports. */
-        if (byre_refcount_change_locked(image, run.cluster, run.count, -1, NULL) == 0)
-            release(image, &run);
+        drop_references(image, &run);
     }
     frees->len = kept;
 }
@@ -112,10 +144,12 @@ void byre_free_await_locked(struct byre_qcow2 *image)
 {
     const struct timespec pause = { 0, 1000000 };
 
+    size_t count = image->frees_durable.len;
+
     /* Rare enough that requests need not tell when they leave. */
     for (int i = 0; i < READERS_WAIT_MS; i++) {
         byre_free_reap_locked(image);
-        if (!image->frees_durable.len)
+        if (image->frees_durable.len < count || !count)
             return;
         pthread_mutex_unlock(&image->mutex);
         nanosleep(&pause, NULL);

@@ -68,6 +68,7 @@ struct byre_qcow2 {
     struct byre_slices slices;
     struct byre_tally metadata; /* see metadata.c */
     bool metadata_known;
+    _Atomic unsigned metadata_version; /* changes whenever clusters become metadata */
     struct byre_conflict conflict;
     _Atomic int poisoned;     /* 0, or the error that made the image read-only; changed under the mutex */
 
@@ -155,6 +156,9 @@ void byre_remapped_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t coun
 /* A cluster without a refcount block has the count 0. */
 int byre_refcount_read_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t *ret_count,
                               struct byre_error *err);
+/* -EIO unless each cluster of [hoff, hoff+length) has a reference; `what` lies there. */
+int byre_refcount_check_locked(struct byre_qcow2 *image, uint64_t hoff, uint64_t length, const char *what,
+                               struct byre_error *err);
 /* Adds 1 (or -1) to each of `count` clusters; undone on failure.  Their refcount blocks exist, or -EIO. */
 int byre_refcount_change_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t count, int delta,
                                 struct byre_error *err);
@@ -224,7 +228,7 @@ void byre_free_later_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t
 void byre_free_entry_later_locked(struct byre_qcow2 *image, uint64_t entry, bool discard);
 /* Lowers the refcounts of what no request can reach any more. */
 void byre_free_reap_locked(struct byre_qcow2 *image);
-/* Waits, the mutex given up, until all that is durably freed has been reaped, or for some seconds. */
+/* Waits, the mutex given up, until something of what is durably freed has been reaped, or for two seconds. */
 void byre_free_await_locked(struct byre_qcow2 *image);
 
 /* Commit: see commit.c. */

@@ -104,6 +104,10 @@ static int new_table(struct byre_qcow2 *image, uint64_t goff, uint64_t old_hoff,
 
     if (rc < 0)
         return byre_error_set(err, rc, "Could not allocate the list of new L2 tables");
+    /* A table without a reference would be taken for free while the L1 entry on the medium still leads there. */
+    rc = old_hoff ? byre_refcount_check_locked(image, old_hoff, image->cluster_size, "L2 table", err) : 0;
+    if (rc < 0)
+        return rc;
     rc = byre_alloc_run_locked(image, 1, &hoff, &got, NULL, err);
     if (rc < 0)
         return rc;

@@ -91,7 +91,8 @@ static int map_slice_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t en
             struct byre_extent extent = byre_l2_extent(image, entry, goff);
 
             /* What must not be written to is left to the engine, which refuses it. */
-            extent.exclusive = extent.exclusive && !byre_metadata_at_locked(image, extent.hoff, extent.length);
+            extent.exclusive = extent.exclusive && image->metadata_known &&
+                               !byre_metadata_at_locked(image, extent.hoff, extent.length);
             rc = append(out, from, extent, err);
         }
     }
@@ -149,8 +150,9 @@ int byre_qcow2_map(struct byre_qcow2 *image, uint64_t goff, uint64_t length, byr
     if (!byre_range_within(goff, length, byre_cluster_ceil(image, image->header.size)))
         return byre_error_set(err, -EINVAL, "range past the end of the disk");
     LOCK_SCOPE(&image->mutex);
+    /* If that fails, nothing is exclusive, and what can be read is read. */
     if (image->writable)
-        rc = byre_metadata_learn_locked(image, err);
+        (void)byre_metadata_learn_locked(image, NULL);
     for (; rc == 0 && at < end; at = next) {
         uint64_t unmapped = 0;
 

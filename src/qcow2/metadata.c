@@ -15,11 +15,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 
 #include "qcow2/image.h"
 
-/* Host offsets of clusters have room for the kind, below. */
-enum { KIND_L2 = 1, KIND_REFBLOCK = 2 };
+/* Host offsets of clusters, multiples of 512, have room for the kind, below. */
+enum { KIND_L2 = BYRE_TALLY_UNIT, KIND_REFBLOCK = 2 * BYRE_TALLY_UNIT };
 
 static const char l2_table[] = "L2 table", refblock[] = "refcount block";
 
@@ -60,9 +61,16 @@ int byre_metadata_room_locked(struct byre_qcow2 *image, size_t extra, struct byr
     return 0;
 }
 
+/* What was mapped before as data may lie there: it is to be mapped again before it is written to. */
+static void add(struct byre_qcow2 *image, uint64_t number)
+{
+    byre_tally_add(&image->metadata, number);
+    atomic_fetch_add(&image->metadata_version, 1);
+}
+
 void byre_metadata_add_l2_locked(struct byre_qcow2 *image, uint64_t hoff)
 {
-    byre_tally_add(&image->metadata, hoff | KIND_L2);
+    add(image, hoff | KIND_L2);
 }
 
 void byre_metadata_drop_l2_locked(struct byre_qcow2 *image, uint64_t hoff)
@@ -72,7 +80,12 @@ void byre_metadata_drop_l2_locked(struct byre_qcow2 *image, uint64_t hoff)
 
 void byre_metadata_add_refblock_locked(struct byre_qcow2 *image, uint64_t hoff)
 {
-    byre_tally_add(&image->metadata, hoff | KIND_REFBLOCK);
+    add(image, hoff | KIND_REFBLOCK);
+}
+
+unsigned byre_qcow2_metadata_version(struct byre_qcow2 *image)
+{
+    return atomic_load(&image->metadata_version);
 }
 
 /* Notes that `what` lies at `hoff`, and what else does.  An L2 table may be there twice: snapshots share it. */
@@ -87,9 +100,10 @@ static void note(struct byre_qcow2 *image, const char *what, uint64_t hoff)
     byre_tally_add(&image->metadata, hoff | (what == refblock ? KIND_REFBLOCK : KIND_L2));
 }
 
-/* Notes what the entries of a table point to, apart from what no cluster can be. */
+/* Goes through the entries of a table, apart from those that no cluster can be: notes what they point to, or with
+ * `ret_count` only counts them. */
 static int learn_table(struct byre_qcow2 *image, struct byre_table *table, uint64_t mask, const char *what,
-                       struct byre_error *err)
+                       size_t *ret_count, struct byre_error *err)
 {
     for (uint32_t i = 0; i < table->entry_count; i++) {
         uint64_t entry;
@@ -100,31 +114,39 @@ static int learn_table(struct byre_qcow2 *image, struct byre_table *table, uint6
             continue;
         }
         rc = byre_table_get(table, image->store, i, &entry, err);
-        entry &= mask;
-        if (rc == 0 && entry && !(entry & (image->cluster_size - 1))) {
-            rc = byre_metadata_room_locked(image, 1, err);
-            if (rc == 0)
-                note(image, what, entry);
-        }
         if (rc < 0)
             return rc;
+        entry &= mask;
+        if (!entry || entry & (image->cluster_size - 1))
+            continue;
+        if (ret_count)
+            ++*ret_count;
+        else
+            note(image, what, entry);
     }
     return 0;
 }
 
 int byre_metadata_learn_locked(struct byre_qcow2 *image, struct byre_error *err)
 {
+    struct byre_table *l1 = &image->l1, *reftable = &image->reftable;
+    size_t count = 0;
     int rc;
 
     if (image->metadata_known)
         return 0;
-    rc = learn_table(image, &image->l1, BYRE_L1_OFFSET_MASK, l2_table, err);
+    rc = learn_table(image, l1, BYRE_L1_OFFSET_MASK, l2_table, &count, err);
     if (rc == 0)
-        rc = learn_table(image, &image->reftable, BYRE_REFTABLE_OFFSET_MASK, refblock, err);
+        rc = learn_table(image, reftable, BYRE_REFTABLE_OFFSET_MASK, refblock, &count, err);
+    if (rc == 0)
+        rc = byre_metadata_room_locked(image, count, err);
     if (rc < 0)
-        byre_tally_done(&image->metadata);
-    image->metadata_known = rc == 0;
-    return rc;
+        return rc;
+    /* The tables are in memory now. */
+    (void)learn_table(image, l1, BYRE_L1_OFFSET_MASK, l2_table, NULL, NULL);
+    (void)learn_table(image, reftable, BYRE_REFTABLE_OFFSET_MASK, refblock, NULL, NULL);
+    image->metadata_known = true;
+    return 0;
 }
 
 int byre_metadata_check_locked(struct byre_qcow2 *image, struct byre_error *err)

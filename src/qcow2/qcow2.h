@@ -115,6 +115,10 @@ int byre_qcow2_check_writable(struct byre_qcow2 *image, struct byre_error *err);
 /* Makes durable everything that was written before the call.  Concurrent callers share commits. */
 int byre_qcow2_flush(struct byre_qcow2 *image, struct byre_error *err);
 
+/* Another number whenever clusters have become metadata.  Data that was mapped as exclusive before may be on them if
+ * the image is damaged, and is to be mapped again before it is written to without the engine. */
+unsigned byre_qcow2_metadata_version(struct byre_qcow2 *image);
+
 /* The epoch that readers and fast writers of this image's clusters must be in. */
 struct byre_epoch *byre_qcow2_epoch(struct byre_qcow2 *image);
 

@@ -59,6 +59,24 @@ int byre_refcount_read_locked(struct byre_qcow2 *image, uint64_t cluster, uint64
     return rc;
 }
 
+int byre_refcount_check_locked(struct byre_qcow2 *image, uint64_t hoff, uint64_t length, const char *what,
+                               struct byre_error *err)
+{
+    uint64_t count = 1;
+
+    for (uint64_t at = hoff; at < hoff + length; at += image->cluster_size) {
+        int rc = byre_refcount_read_locked(image, byre_cluster_of(image, at), &count, err);
+
+        if (rc < 0)
+            return rc;
+        if (!count)
+            return byre_error_set(err, -EIO,
+                                  "'%s': the refcount of host cluster %" PRIu64 " is 0, but the %s lies there",
+                                  image->store->name, byre_cluster_of(image, at), what);
+    }
+    return 0;
+}
+
 /* Changes counts from `cluster` on, up to the end of the slice; *ret_done is how many were changed. */
 static int change_slice(struct byre_qcow2 *image, uint64_t cluster, uint64_t count, int delta,
                         uint64_t *ret_done, struct byre_error *err)

@@ -113,6 +113,9 @@ static int grow_locked(struct byre_qcow2 *image, uint64_t cluster, struct byre_e
     byre_store_event(image->store, BYRE_EVENT_REFTABLE_GROW);
     rc = plan_growth(image, cluster, &region, err);
     if (rc == 0)
+        rc = byre_refcount_check_locked(image, image->reftable.hoff, image->reftable.entry_count * 8ULL,
+                                        "refcount table", err);
+    if (rc == 0)
         rc = byre_free_room_locked(image, 1, err);
     if (rc == 0)
         rc = byre_metadata_room_locked(image, region.block_count, err);

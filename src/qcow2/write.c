@@ -263,10 +263,10 @@ void byre_qcow2_abandon(struct byre_qcow2 *image, struct byre_qcow2_reservation 
     byre_range_lock_release(&image->ranges, &reservation->hold);
 }
 
-/* Reserves a place for the start of the range, and writes what belongs there. */
+/* Reserves a place for the start of the range, and writes what belongs there.  *ret_filling: it got so far. */
 static int reserve_and_fill(struct byre_qcow2 *image, uint64_t goff, const struct iovec *iov, int iov_count,
                             uint64_t offset, uint64_t length, struct byre_qcow2_reservation *reservation,
-                            struct byre_error *err)
+                            bool *ret_filling, struct byre_error *err)
 {
     CLEANUP(free_ptr) struct iovec *part = malloc(MAX((size_t)iov_count, (size_t)1) * sizeof *part);
     uint64_t covered;
@@ -277,6 +277,7 @@ static int reserve_and_fill(struct byre_qcow2 *image, uint64_t goff, const struc
     rc = byre_qcow2_reserve(image, goff, length, reservation, err);
     if (rc < 0)
         return rc;
+    *ret_filling = true;
     count = byre_iov_slice(iov, iov_count, offset, reservation->length, part, iov_count, &covered);
     rc = byre_qcow2_fill(image, reservation, part, count, err);
     if (rc < 0)
@@ -289,11 +290,12 @@ static int write_some(struct byre_qcow2 *image, uint64_t goff, const struct iove
                       uint64_t offset, uint64_t length, uint64_t *ret_written, struct byre_error *err)
 {
     struct byre_qcow2_reservation reservation;
-    int rc = reserve_and_fill(image, goff, iov, iov_count, offset, length, &reservation, err);
+    bool filling = false;
+    int rc = reserve_and_fill(image, goff, iov, iov_count, offset, length, &reservation, &filling, err);
 
     /* The file could not grow: what was freed has its space already. */
-    if (byre_qcow2_make_room(image, rc))
-        rc = reserve_and_fill(image, goff, iov, iov_count, offset, length, &reservation, err);
+    if (filling && byre_qcow2_make_room(image, rc))
+        rc = reserve_and_fill(image, goff, iov, iov_count, offset, length, &reservation, &filling, err);
     if (rc < 0)
         return rc;
     *ret_written = reservation.length;

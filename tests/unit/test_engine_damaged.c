@@ -266,6 +266,64 @@ static void table_made_in_this_session_is_not_written_as_data(void **state)
     drop(&engine);
 }
 
+/* Two entries lead to one cluster: the first one's end makes it free, and a table comes to it before the second's. */
+static void cluster_freed_twice_stays_what_it_has_become(void **state)
+{
+    struct engine engine;
+    struct places at = closed_image(&engine);
+
+    (void)state;
+    put64(&engine, at.l2 + 5 * 8, at.data | COPIED);
+    reopen(&engine);
+    assert_int_equal(byre_qcow2_discard(engine.image, 0, CLUSTER, NULL), 0);
+    assert_int_equal(byre_qcow2_flush(engine.image, NULL), 0);
+    assert_int_equal(byre_qcow2_discard(engine.image, 5 * CLUSTER, CLUSTER, NULL), 0);
+    assert_int_equal(engine_write(&engine, 4 * M, CLUSTER, 'c'), 0);
+    assert_int_equal(byre_qcow2_flush(engine.image, NULL), 0);
+    assert_int_equal(get64(&engine, at.l1 + 16), at.data | COPIED);
+    assert_int_equal(engine_byte(&engine, 4 * M), 'c');
+    assert_int_equal(byre_qcow2_close(engine.image, NULL), 0);
+    reopen(&engine);
+    assert_int_equal(engine_byte(&engine, 4 * M), 'c');
+    assert_int_equal(engine_write(&engine, 7 * CLUSTER, CLUSTER, 'd'), 0);
+    drop(&engine);
+}
+
+/* A copy of a table frees the old one, which would be taken for free before its L1 entry is gone. */
+static void table_without_reference_is_not_copied(void **state)
+{
+    struct engine engine;
+    struct places at = closed_image(&engine);
+
+    (void)state;
+    put64(&engine, at.l1, at.l2);
+    set_refcount(&engine, &at, at.l2, 0);
+    reopen(&engine);
+    refused(&engine, engine_write(&engine, 0, CLUSTER, 'x'), "is 0, but the L2 table lies there");
+    drop(&engine);
+}
+
+/* Where the tables cannot be read as a whole, nothing is written, and the rest is read. */
+static void unreadable_tables_do_not_stop_reading(void **state)
+{
+    struct byre_extent extent;
+    struct engine engine;
+
+    (void)state;
+    (void)closed_image(&engine);
+    reopen(&engine);
+    /* First comes the L1 table, and then the refcount table. */
+    record_store_fail(engine.store, &(struct record_fault){ .kinds = RECORD_READ, .nth = 2, .code = -EIO });
+    extent = engine_extent(&engine, 0);
+    assert_int_equal(record_store_faults(engine.store), 1);
+    record_store_fail(engine.store, NULL);
+    assert_int_equal(extent.kind, BYRE_EXTENT_DATA);
+    assert_false(extent.exclusive);
+    assert_int_equal(engine_write(&engine, 0, CLUSTER, 'b'), 0);
+    assert_int_equal(engine_byte(&engine, 0), 'b');
+    engine_done(&engine);
+}
+
 /* What was an L2 table, and is none any more, is free for anything. */
 static void place_of_a_copied_table_is_used_again(void **state)
 {
@@ -373,6 +431,9 @@ int main(void)
         cmocka_unit_test(metadata_on_metadata_is_not_changed),
         cmocka_unit_test(refcount_block_that_counts_twice_is_not_changed),
         cmocka_unit_test(table_made_in_this_session_is_not_written_as_data),
+        cmocka_unit_test(cluster_freed_twice_stays_what_it_has_become),
+        cmocka_unit_test(table_without_reference_is_not_copied),
+        cmocka_unit_test(unreadable_tables_do_not_stop_reading),
         cmocka_unit_test(place_of_a_copied_table_is_used_again),
         cmocka_unit_test(packing_stops_at_metadata_without_references),
         cmocka_unit_test(refcount_block_made_in_this_session_is_not_written_as_data),

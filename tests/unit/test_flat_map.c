@@ -53,7 +53,7 @@ static void check_lookup(struct byre_disk *disk, uint64_t goff, uint64_t length,
 {
     struct byre_extent extents[EXTENTS];
     byre_extent_vec wanted = VEC_INIT;
-    int count = byre_flat_map_lookup(disk->map, goff, length, extents, max, NULL);
+    int count = byre_flat_map_lookup(disk->map, goff, length, false, extents, max, NULL);
     uint64_t at = goff;
 
     assert_in_range(count, 1, max);
@@ -175,7 +175,7 @@ static void map_stays_under_its_budget(void **state)
     make_image(path("0"), 64 * M, 512, NULL, NULL);
     disk = open_with_budget(true, budget);
     for (uint64_t goff = 0; goff < 64 * M; goff += 100 * K) {
-        assert_int_equal(byre_flat_map_lookup(disk->map, goff, 1, &extent, 1, NULL), 1);
+        assert_int_equal(byre_flat_map_lookup(disk->map, goff, 1, false, &extent, 1, NULL), 1);
         assert_true(byre_flat_map_bytes(disk->map) <= budget);
     }
     assert_true(byre_flat_map_bytes(disk->map) > budget / 2);
@@ -196,14 +196,14 @@ static void chunks_that_may_be_looked_at_are_kept_within_bounds(void **state)
     put(disk, 63 * M, 512, 7);
     ticket = byre_epoch_enter(disk->epoch);
     for (uint64_t goff = 0; goff < 64 * M; goff += 100 * K) {
-        assert_int_equal(byre_flat_map_lookup(disk->map, goff, 1, &extent, 1, NULL), 1);
+        assert_int_equal(byre_flat_map_lookup(disk->map, goff, 1, false, &extent, 1, NULL), 1);
         assert_true(byre_flat_map_bytes(disk->map) <= 2 * budget + chunk);
     }
     assert_true(byre_flat_map_bytes(disk->map) > budget + chunk);
     expect(disk, 63 * M, 512, 7);
     byre_epoch_leave(disk->epoch, ticket);
     for (uint64_t goff = 0; goff < 64 * M; goff += 500 * K)
-        assert_int_equal(byre_flat_map_lookup(disk->map, goff, 1, &extent, 1, NULL), 1);
+        assert_int_equal(byre_flat_map_lookup(disk->map, goff, 1, false, &extent, 1, NULL), 1);
     assert_true(byre_flat_map_bytes(disk->map) <= budget);
     close_disk(disk);
 }
@@ -219,10 +219,10 @@ static void lookup_of_what_is_known_reads_nothing(void **state)
     put(disk, 0, 1 * M, 1);
     close_disk(disk);
     disk = open_disk(path("0"), false);
-    assert_int_equal(byre_flat_map_lookup(disk->map, 5 * M, 1, extents, 4, NULL), 1);
+    assert_int_equal(byre_flat_map_lookup(disk->map, 5 * M, 1, false, extents, 4, NULL), 1);
     watch(disk->layers[0].store);
     /* One look-up has filled the whole chunk of 512 clusters. */
-    assert_int_equal(byre_flat_map_lookup(disk->map, 0, 32 * M, extents, 4, NULL), 2);
+    assert_int_equal(byre_flat_map_lookup(disk->map, 0, 32 * M, false, extents, 4, NULL), 2);
     assert_int_equal(watched.reads, 0);
     assert_int_equal(extents[0].length, 1 * M);
     assert_int_equal(extents[1].length, 31 * M);
@@ -301,7 +301,7 @@ static void fill_that_a_write_overtakes_is_not_kept(void **state)
     raced = open_disk(path("0"), true);
     watch(raced->layers[1].store);
     watched.before_read = write_cluster_to_top;
-    assert_int_equal(byre_flat_map_lookup(raced->map, 8192, 512, &extent, 1, NULL), 1);
+    assert_int_equal(byre_flat_map_lookup(raced->map, 8192, 512, false, &extent, 1, NULL), 1);
     assert_null(watched.before_read); /* it was called */
     unwatch();
     /* The request that lost the race may still see what was there when it began ... */
@@ -324,6 +324,36 @@ static uint64_t l2_entry_at(struct byre_disk *disk, unsigned index)
     return (byre_get_be64(entry) & 0x00fffffffffffe00ULL) + index * 8;
 }
 
+/* An entry leads past the end of the file, where a table goes later: what was mapped before must not be written by. */
+static void place_that_becomes_metadata_is_not_written_as_data(void **state)
+{
+    uint8_t entry[8], buf[4096] = { 0 };
+    struct byre_error err = BYRE_ERROR_INIT;
+    uint64_t end, l1_hoff;
+    struct byre_disk *disk;
+
+    (void)state;
+    make_image(path("0"), 6 * M, 4096, NULL, NULL);
+    disk = open_disk(path("0"), true);
+    put(disk, 0, 4096, 1);
+    close_disk(disk);
+    disk = open_disk(path("0"), true);
+    must(byre_store_size(disk->layers[0].store, &end, err));
+    byre_put_be64(entry, end | 1ULL << 63);
+    must(byre_store_pwrite(disk->layers[0].store, entry, sizeof entry, l2_entry_at(disk, 5), err));
+    must(byre_store_truncate(disk->layers[0].store, end, err));
+    must(byre_pread(disk, buf, sizeof buf, 5 * 4096, err));
+    put(disk, 4 * M, 4096, 2);
+    must(byre_flush(disk, err));
+    l1_hoff = byre_qcow2_header(disk->layers[0].qcow2)->l1_hoff;
+    must(byre_store_pread(disk->layers[0].store, entry, sizeof entry, l1_hoff + 2 * 8, err));
+    assert_int_equal(byre_get_be64(entry), end | 1ULL << 63); /* it did go there */
+    assert_int_equal(byre_pwrite(disk, buf, sizeof buf, 5 * 4096, &err), -EIO);
+    assert_non_null(strstr(err.text, "lies on the L2 table"));
+    expect(disk, 4 * M, 4096, 2);
+    byre_close(disk, NULL);
+}
+
 /* A bad entry is no reason to fail where it is not: one is made an unaligned offset. */
 static void lookup_next_to_a_damaged_entry_succeeds(void **state)
 {
@@ -341,10 +371,10 @@ static void lookup_next_to_a_damaged_entry_succeeds(void **state)
     must(byre_store_pwrite(disk->layers[0].store, bad, sizeof bad, l2_entry_at(disk, 3), err));
     expect(disk, 0, 3 * 4096, 1);
     expect(disk, 4 * 4096, 12 * 4096, 1);
-    assert_int_equal(byre_flat_map_lookup(disk->map, 3 * 4096, 512, extents, 4, &err), -EIO);
+    assert_int_equal(byre_flat_map_lookup(disk->map, 3 * 4096, 512, false, extents, 4, &err), -EIO);
     assert_non_null(strstr(err.text, "unaligned"));
     /* Right before the damage it does not. */
-    assert_int_equal(byre_flat_map_lookup(disk->map, 2 * 4096, 4096, extents, 4, NULL), 1);
+    assert_int_equal(byre_flat_map_lookup(disk->map, 2 * 4096, 4096, false, extents, 4, NULL), 1);
     assert_int_equal(extents[0].length, 4096);
     close_disk(disk);
 }
@@ -367,7 +397,7 @@ static void clusters_in_one_compressed_place_stay_apart(void **state)
     close_disk(disk);
     make_image(path("0"), 1 * M, 512, "base", "qcow2");
     disk = open_disk(path("0"), false);
-    assert_int_equal(byre_flat_map_lookup(disk->map, 512, 7680, extents, 4, NULL), 2);
+    assert_int_equal(byre_flat_map_lookup(disk->map, 512, 7680, false, extents, 4, NULL), 2);
     assert_int_equal(extents[0].length, 4096 - 512);
     assert_int_equal(extents[1].length, 4096);
     expect(disk, 0, 8192, 6);
@@ -436,6 +466,7 @@ int main(void)
         TEST(write_is_seen_at_once_where_another_layer_was_known),
         TEST(huge_change_reaches_every_chunk),
         TEST(fill_that_a_write_overtakes_is_not_kept),
+        TEST(place_that_becomes_metadata_is_not_written_as_data),
         TEST(lookup_next_to_a_damaged_entry_succeeds),
         TEST(clusters_in_one_compressed_place_stay_apart),
         TEST(entry_holds_the_largest_offset_and_layer),

@@ -403,6 +403,8 @@ static void known_and_cached_bytes_are_there_at_once(void **state)
     make_image(path("x"), 64 * K, 4096, NULL, NULL);
     disk = open_disk(path("x"), true);
     put(disk, 0, 64 * K, 3);
+    close_disk(disk);
+    disk = open_disk(path("x"), true);
     expect(disk, 0, 64 * K, 3);
     queue = new_queue(disk, 4);
     watch(disk->layers[0].store);
