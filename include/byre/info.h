@@ -30,11 +30,12 @@ struct byre_bitmap_info {
 };
 
 struct byre_info {
-    char *name;             /* as given */
+    char *name;             /* the path of the file: as given, without "file:" */
     const char *format;     /* "raw", "qcow2" */
     uint64_t virtual_size;  /* bytes */
     uint64_t allocated_size; /* bytes on the medium; UINT64_MAX if unknown */
     uint64_t file_size;     /* length of the file */
+    uint64_t file_device, file_inode; /* the same two in the same file, whatever its names are */
     bool dirty, corrupt, encrypted;
     char *backing_name;     /* as recorded, or NULL */
     char *backing_path;     /* resolved against the image's directory, or NULL */

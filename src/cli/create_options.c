@@ -17,6 +17,7 @@
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "base/size.h"
+#include "cli/arguments.h"
 #include "cli/message.h"
 
 enum option_type { TYPE_TEXT, TYPE_SIZE, TYPE_NUMBER, TYPE_BOOL };
@@ -82,12 +83,13 @@ static int find_option(const char *format, const char *name)
 }
 
 /*
- * Cuts the first member off a list: up to a comma that is not doubled.  Returns it, with doubled commas made
- * single, malloced; NULL at the end of the list.
+ * Cuts the first member off a list: up to a comma that is not doubled; before the first '=' there is no
+ * doubling.  Returns it, with doubled commas made single, malloced; NULL at the end of the list.
  */
 static char *take_member(const char **list)
 {
     const char *p = *list;
+    bool in_value = false;
     char *member, *out;
 
     if (!p || !*p)
@@ -95,7 +97,8 @@ static char *take_member(const char **list)
     member = out = malloc(strlen(p) + 1);
     if (!member)
         byre_die_no_memory();
-    while (*p && !(p[0] == ',' && p[1] != ',')) {
+    while (*p && !(p[0] == ',' && (!in_value || p[1] != ','))) {
+        in_value |= *p == '=';
         if (*p == ',')
             p++;
         *out++ = *p++;
@@ -267,12 +270,11 @@ static int parse_member(struct byre_create_values *values, char *member, struct 
         *equals = '\0';
         text = equals + 1;
     }
-    i = find_option(values->format, name);
-    if (i < 0 && !equals && strncmp(name, "no", 2) == 0) {
+    if (!equals && strncmp(name, "no", 2) == 0) {
         name += 2;
         text = "off";
-        i = find_option(values->format, name);
     }
+    i = find_option(values->format, name);
     if (i < 0)
         return byre_error_set(err, -EINVAL, "Invalid parameter '%s'", name);
     return set_value(values, i, text, err);
@@ -357,8 +359,12 @@ int byre_create_values_apply(const struct byre_create_values *values, struct byr
                              struct byre_error *err)
 {
     uint64_t cluster_size = 0, refcount_bits = 0, lazy = 0;
+    const char *backing_format = byre_create_values_text(values, "backing_fmt");
 
     memset(ret_options, 0, sizeof *ret_options);
+    if (backing_format && !byre_argument_format_known(backing_format))
+        return byre_error_set(err, -EINVAL, "Parameter 'backing-fmt' does not accept value '%s'",
+                              backing_format);
     /* The library takes 0 for "the default"; here it was written down. */
     if (byre_create_values_number(values, "cluster_size", &cluster_size) &&
         (cluster_size == 0 || cluster_size > UINT32_MAX))
@@ -377,7 +383,7 @@ int byre_create_values_apply(const struct byre_create_values *values, struct byr
     ret_options->compression_type = byre_create_values_text(values, "compression_type");
     ret_options->preallocation = byre_create_values_text(values, "preallocation");
     ret_options->backing_name = byre_create_values_text(values, "backing_file");
-    ret_options->backing_format = byre_create_values_text(values, "backing_fmt");
+    ret_options->backing_format = backing_format;
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The JSON of byre info.
+ * The JSON of byre info: members are added in the order in which qemu-img prints them.
  */
 #include "config.h"
 
@@ -14,15 +14,15 @@ static json_t *snapshot_to_json(const struct byre_snapshot_info *snapshot)
 {
     json_t *object = byre_json_object();
 
-    byre_json_add_text(object, "id", snapshot->id);
+    if (snapshot->icount != UINT64_MAX)
+        byre_json_add_number(object, "icount", snapshot->icount);
+    byre_json_add_number(object, "vm-clock-nsec", snapshot->vm_clock_nsec % 1000000000);
     byre_json_add_text(object, "name", snapshot->name);
-    byre_json_add_number(object, "vm-state-size", snapshot->vm_state_size);
     byre_json_add_number(object, "date-sec", snapshot->date_sec);
     byre_json_add_number(object, "date-nsec", snapshot->date_nsec);
     byre_json_add_number(object, "vm-clock-sec", snapshot->vm_clock_nsec / 1000000000);
-    byre_json_add_number(object, "vm-clock-nsec", snapshot->vm_clock_nsec % 1000000000);
-    if (snapshot->icount != UINT64_MAX)
-        byre_json_add_number(object, "icount", snapshot->icount);
+    byre_json_add_text(object, "id", snapshot->id);
+    byre_json_add_number(object, "vm-state-size", snapshot->vm_state_size);
     return object;
 }
 
@@ -97,21 +97,21 @@ json_t *byre_info_to_json(const struct byre_info *info)
 {
     json_t *object = byre_json_object();
 
+    byre_json_add_text(object, "backing-filename-format", info->backing_format);
+    add_snapshots(object, info);
     byre_json_add_number(object, "virtual-size", info->virtual_size);
     byre_json_add_text(object, "filename", info->name);
+    if (info->cluster_size)
+        byre_json_add_number(object, "cluster-size", info->cluster_size);
     byre_json_add_text(object, "format", info->format);
     if (info->allocated_size != UINT64_MAX)
         byre_json_add_number(object, "actual-size", info->allocated_size);
-    if (info->encrypted)
-        byre_json_add_bool(object, "encrypted", true);
-    if (info->cluster_size)
-        byre_json_add_number(object, "cluster-size", info->cluster_size);
-    byre_json_add_text(object, "backing-filename", info->backing_name);
-    byre_json_add_text(object, "full-backing-filename", info->backing_name ? info->backing_path : NULL);
-    byre_json_add_text(object, "backing-filename-format", info->backing_format);
-    add_snapshots(object, info);
     if (strcmp(info->format, "qcow2") == 0)
         byre_json_add(object, "format-specific", qcow2_to_json(info));
+    byre_json_add_text(object, "full-backing-filename", info->backing_name ? info->backing_path : NULL);
+    if (info->encrypted)
+        byre_json_add_bool(object, "encrypted", true);
+    byre_json_add_text(object, "backing-filename", info->backing_name);
     byre_json_add_bool(object, "dirty-flag", info->dirty);
     return object;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * JSON output.  The only place that knows how jansson prints and what it refuses: it takes no invalid UTF-8,
- * while file names are any bytes.
+ * JSON output.  Members come in the order in which they were added.  The only place that knows how jansson
+ * prints and what it refuses: it writes an empty array in one line, where qemu-img takes two, and it takes no
+ * invalid UTF-8, while file names are any bytes.
  */
 #include "config.h"
 
@@ -114,10 +115,61 @@ void byre_json_add_bool(json_t *object, const char *key, bool value)
     byre_json_add(object, key, json_boolean(value));
 }
 
+static void start_line(unsigned depth)
+{
+    printf("\n%*s", (int)(4 * depth), "");
+}
+
+static void print_value(json_t *value, unsigned depth);
+
+static void print_object(json_t *object, unsigned depth)
+{
+    const char *key, *separator = "";
+    json_t *member;
+
+    putchar('{');
+    json_object_foreach(object, key, member) {
+        fputs(separator, stdout);
+        start_line(depth + 1);
+        printf("\"%s\": ", key);
+        print_value(member, depth + 1);
+        separator = ",";
+    }
+    start_line(depth);
+    putchar('}');
+}
+
+static void print_array(json_t *array, unsigned depth)
+{
+    const char *separator = "";
+    json_t *member;
+    size_t i;
+
+    putchar('[');
+    json_array_foreach(array, i, member) {
+        fputs(separator, stdout);
+        start_line(depth + 1);
+        print_value(member, depth + 1);
+        separator = ",";
+    }
+    start_line(depth);
+    putchar(']');
+}
+
+/* The recursion is as deep as the objects that the verbs put together. */
+static void print_value(json_t *value, unsigned depth)
+{
+    if (json_is_object(value))
+        print_object(value, depth);
+    else if (json_is_array(value))
+        print_array(value, depth);
+    else if (json_dumpf(value, stdout, JSON_ENCODE_ANY | JSON_ENSURE_ASCII) < 0 && !ferror(stdout))
+        byre_die_no_memory();
+}
+
 void byre_json_print(json_t *value)
 {
-    if (json_dumpf(value, stdout, JSON_INDENT(4) | JSON_ENSURE_ASCII) < 0 && !ferror(stdout))
-        byre_die_no_memory();
+    print_value(value, 0);
     putchar('\n');
     json_decref(value);
 }

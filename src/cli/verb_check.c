@@ -44,7 +44,7 @@ static const struct byre_option options[] = {
 };
 
 struct check_args {
-    const char *name, *format;
+    const char *name, *format, *output, *cache;
     unsigned repair;
     bool json, quiet, force_share;
 };
@@ -62,7 +62,6 @@ static int read_repair(const char *text, unsigned *ret_repair)
 
 static int read_options(struct byre_option_parser *parser, struct check_args *args)
 {
-    enum byre_cache cache; /* a check reads metadata only: every mode does */
     int id;
 
     while ((id = byre_options_next(parser)) > 0) {
@@ -74,14 +73,8 @@ static int read_options(struct byre_option_parser *parser, struct check_args *ar
             if (read_repair(parser->argument, &args->repair) != 0)
                 return byre_options_stop(parser, EXIT_NOT_DONE);
             break;
-        case 'T':
-            if (byre_argument_cache("source cache", parser->argument, &cache) < 0)
-                return byre_options_stop(parser, EXIT_NOT_DONE);
-            break;
-        case OPT_OUTPUT:
-            if (byre_argument_output(parser->argument, &args->json) < 0)
-                return byre_options_stop(parser, EXIT_NOT_DONE);
-            break;
+        case 'T': args->cache = parser->argument; break;
+        case OPT_OUTPUT: args->output = parser->argument; break;
         }
     }
     return id;
@@ -148,24 +141,24 @@ static void add_unless_zero(json_t *object, const char *key, uint64_t value)
         byre_json_add_number(object, key, value);
 }
 
+/* Members are added in the order in which qemu-img prints them. */
 static void print_json(const struct check_args *args, const struct byre_check_result *result)
 {
+    bool counted = result->statistics_valid;
     json_t *object = byre_json_object();
 
+    add_unless_zero(object, "image-end-offset", result->image_end_hoff);
+    add_unless_zero(object, "compressed-clusters", counted ? result->compressed_clusters : 0);
+    add_unless_zero(object, "total-clusters", counted ? result->total_clusters : 0);
+    add_unless_zero(object, "corruptions", result->corruptions);
+    add_unless_zero(object, "corruptions-fixed", result->corruptions_fixed);
+    byre_json_add_number(object, "check-errors", result->check_errors);
+    add_unless_zero(object, "leaks", result->leaks);
+    add_unless_zero(object, "leaks-fixed", result->leaks_fixed);
+    add_unless_zero(object, "allocated-clusters", counted ? result->allocated_clusters : 0);
     byre_json_add_text(object, "filename", args->name);
     byre_json_add_text(object, "format", "qcow2"); /* no other format has a check */
-    byre_json_add_number(object, "check-errors", result->check_errors);
-    add_unless_zero(object, "image-end-offset", result->image_end_hoff);
-    add_unless_zero(object, "corruptions", result->corruptions);
-    add_unless_zero(object, "leaks", result->leaks);
-    add_unless_zero(object, "corruptions-fixed", result->corruptions_fixed);
-    add_unless_zero(object, "leaks-fixed", result->leaks_fixed);
-    if (result->statistics_valid) {
-        add_unless_zero(object, "total-clusters", result->total_clusters);
-        add_unless_zero(object, "allocated-clusters", result->allocated_clusters);
-        add_unless_zero(object, "fragmented-clusters", result->fragmented_clusters);
-        add_unless_zero(object, "compressed-clusters", result->compressed_clusters);
-    }
+    add_unless_zero(object, "fragmented-clusters", counted ? result->fragmented_clusters : 0);
     byre_json_print(object);
 }
 
@@ -227,12 +220,16 @@ static int run(const struct byre_verb *verb, int argc, char **argv)
 {
     struct check_args args = { 0 };
     struct byre_option_parser parser;
+    enum byre_cache cache; /* a check reads metadata only: every mode does */
 
     byre_options_start(&parser, verb, argc, argv);
     if (read_options(&parser, &args) < 0)
         return parser.exit_code;
     if (argc - parser.operand != 1)
         return byre_complain_usage("Expecting one image file name");
+    if (byre_argument_output(args.output, &args.json) < 0 ||
+        byre_argument_source_cache(args.cache, &cache) < 0)
+        return EXIT_NOT_DONE;
     args.name = argv[parser.operand];
     return check(&args);
 }

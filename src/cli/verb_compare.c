@@ -41,6 +41,7 @@ static const struct byre_option options[] = {
 
 struct compare_args {
     const char *names[2], *formats[2];
+    const char *cache_text;
     enum byre_cache cache;
     bool strict, progress, quiet, force_share;
 };
@@ -57,10 +58,7 @@ static int read_options(struct byre_option_parser *parser, struct compare_args *
         case 'p': args->progress = true; break;
         case 'q': args->quiet = true; break;
         case 'U': args->force_share = true; break;
-        case 'T':
-            if (byre_argument_cache("source cache", parser->argument, &args->cache) < 0)
-                return byre_options_stop(parser, EXIT_OPEN_FAILED);
-            break;
+        case 'T': args->cache_text = parser->argument; break;
         }
     }
     return id;
@@ -149,13 +147,16 @@ static int run(const struct byre_verb *verb, int argc, char **argv)
         return parser.exit_code;
     if (argc - parser.operand != 2)
         return byre_complain_usage("Expecting two image file names");
+    if (byre_argument_source_cache(args.cache_text, &args.cache) < 0)
+        return EXIT_OPEN_FAILED;
     args.names[0] = argv[parser.operand];
     args.names[1] = argv[parser.operand + 1];
-    byre_progress_start(byre_progress_choose(args.progress, args.quiet), "compare");
     exit_code = open_disks(&args, disks);
-    if (exit_code == 0)
+    if (exit_code == 0) {
+        byre_progress_start(byre_progress_choose(args.progress, args.quiet), "compare");
         exit_code = compare(&args, disks);
-    byre_progress_stop(false);
+        byre_progress_stop(false);
+    }
     byre_close(disks[0], NULL); /* nothing was written */
     byre_close(disks[1], NULL);
     return exit_code;

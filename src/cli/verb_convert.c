@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/name.h"
 #include "byre/convert.h"
 #include "byre/create.h"
 #include "cli/arguments.h"
@@ -69,7 +70,8 @@ struct convert_args {
     char *option_list; /* owned */
     uint64_t sparse_size;
     unsigned threads;
-    enum byre_cache source_cache, target_cache;
+    const char *source_cache_text, *target_cache;
+    enum byre_cache source_cache;
     bool compress, skip_create, progress, quiet, force_share, out_of_order, target_is_zero, salvage;
 };
 
@@ -127,8 +129,8 @@ static int read_option(int id, const char *argument, struct convert_args *args)
     case 'o': return byre_option_list_append(&args->option_list, argument) == 0 ? 0 : -1;
     case 'S': return read_sparse_size(argument, &args->sparse_size);
     case 'm': return read_threads(argument, &args->threads);
-    case 't': return byre_argument_cache("cache", argument, &args->target_cache);
-    case 'T': return byre_argument_cache("source cache", argument, &args->source_cache);
+    case 't': args->target_cache = argument; break;
+    case 'T': args->source_cache_text = argument; break;
     }
     return 0;
 }
@@ -213,15 +215,23 @@ static int check_target(const struct convert_args *args, const struct byre_creat
     return 0;
 }
 
-static int open_existing(const struct convert_args *args, struct convert_disks *disks)
+static int target_options(const struct convert_args *args, struct byre_open_options *ret_options)
 {
-    struct byre_open_options open_options = {
+    *ret_options = (struct byre_open_options){
         .format = args->target_format,
-        .cache = args->target_cache,
+        .cache = BYRE_CACHE_UNSAFE,
         .writable = true,
     };
+    return byre_argument_cache("cache", args->target_cache, &ret_options->cache) < 0 ? 1 : 0;
+}
+
+static int open_existing(const struct convert_args *args, struct convert_disks *disks)
+{
+    struct byre_open_options open_options;
     struct byre_error err = BYRE_ERROR_INIT;
 
+    if (target_options(args, &open_options) != 0)
+        return 1;
     if (byre_open(args->target_name, &open_options, &disks->target, &err) < 0)
         return byre_complain_open(&err, args->target_name);
     if (byre_get_size(disks->target) < disks->size)
@@ -232,19 +242,20 @@ static int open_existing(const struct convert_args *args, struct convert_disks *
 static int create_target(const struct convert_args *args, const struct byre_create_values *values,
                          struct convert_disks *disks)
 {
-    struct byre_open_options open_options = {
-        .format = args->target_format,
-        .cache = args->target_cache,
-        .writable = true,
-    };
+    static const char no_backing[] = "Could not open backing file: ";
+    struct byre_open_options open_options;
     struct byre_create_options create_options;
     struct byre_error err = BYRE_ERROR_INIT;
 
-    if (byre_create_values_apply(values, &create_options, &err) < 0 ||
-        byre_create_open(args->target_name, &create_options, &open_options, &disks->target, &err) < 0)
-        return byre_complain_error(&err, "%s: error while converting %s: ", args->target_name,
-                                   args->target_format);
-    return 0;
+    if (target_options(args, &open_options) != 0)
+        return 1;
+    if (byre_create_values_apply(values, &create_options, &err) == 0 &&
+        byre_create_open(args->target_name, &create_options, &open_options, &disks->target, &err) == 0)
+        return 0;
+    if (strncmp(err.text, no_backing, sizeof no_backing - 1) == 0)
+        return byre_complain_open(&err, args->target_name);
+    return byre_complain_error(&err, "%s: error while converting %s: ", args->target_name,
+                               args->target_format);
 }
 
 static void warn(void *opaque, const char *line)
@@ -304,6 +315,18 @@ static int convert_with(const struct convert_args *args, struct byre_create_valu
     return exit_code;
 }
 
+/* Is the target of a format, and of a kind of name, that there is?  `name` is NULL where none was given. */
+static int check_target_kind(const struct convert_args *args, const char *name)
+{
+    struct byre_error err = BYRE_ERROR_INIT;
+
+    if (!byre_argument_format_known(args->target_format))
+        return byre_complain("Unknown file format '%s'", args->target_format);
+    if (name && byre_name_check(name, &err) < 0)
+        return byre_complain_error(&err, "%s", "");
+    return 0;
+}
+
 static int convert(const struct convert_args *args, struct convert_disks *disks)
 {
     struct byre_create_values values;
@@ -311,19 +334,22 @@ static int convert(const struct convert_args *args, struct convert_disks *disks)
 
     if (open_sources(args, disks) != 0)
         return 1;
-    if (!byre_argument_format_known(args->target_format))
-        return byre_complain("Unknown file format '%s'", args->target_format);
+    if (args->skip_create && !byre_argument_format_known(args->target_format))
+        return byre_complain("Could not open '%s': Unknown driver '%s'", args->target_name,
+                             args->target_format);
+    if (check_target_kind(args, args->skip_create ? NULL : args->target_name) != 0)
+        return 1;
     byre_create_values_init(&values, args->target_format);
     exit_code = convert_with(args, &values, disks);
     byre_create_values_done(&values);
     return exit_code;
 }
 
-static int help(const struct convert_args *args, bool with_file)
+static int help(const struct convert_args *args, const char *name)
 {
-    if (!byre_argument_format_known(args->target_format))
-        return byre_complain("Unknown file format '%s'", args->target_format);
-    byre_create_options_help(args->target_format, with_file);
+    if (check_target_kind(args, name) != 0)
+        return 1;
+    byre_create_options_help(args->target_format, name != NULL);
     return 0;
 }
 
@@ -352,11 +378,13 @@ static int run_with(struct byre_option_parser *parser, struct convert_args *args
         return parser->exit_code;
     count = parser->argc - parser->operand;
     if (byre_option_list_wants_help(args->option_list))
-        return help(args, count > 1);
+        return help(args, count > 1 ? parser->argv[parser->argc - 1] : NULL);
     if (check_options(args) != 0)
         return 1;
     if (count < 2)
         return byre_complain("Must specify image file name");
+    if (byre_argument_source_cache(args->source_cache_text, &args->source_cache) < 0)
+        return 1;
     args->source_names = parser->argv + parser->operand;
     args->source_count = (unsigned)count - 1;
     args->target_name = parser->argv[parser->argc - 1];
@@ -369,7 +397,6 @@ static int run(const struct byre_verb *verb, int argc, char **argv)
         .target_format = "raw",
         .sparse_size = 4096,
         .source_cache = BYRE_CACHE_WRITEBACK,
-        .target_cache = BYRE_CACHE_UNSAFE,
     };
     struct byre_option_parser parser;
     int exit_code;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/name.h"
 #include "byre/create.h"
 #include "cli/arguments.h"
 #include "cli/create_options.h"
@@ -101,7 +102,8 @@ static int look_at_backing(struct byre_create_values *values, const struct creat
     uint64_t size;
 
     if (backing && !args->unsafe) {
-        if (byre_create_check_backing(args->name, backing, format, &size, &detected, &err) < 0) {
+        if (byre_name_check(backing, &err) < 0 ||
+            byre_create_check_backing(args->name, backing, format, &size, &detected, &err) < 0) {
             byre_error_hint(&err, "Could not open backing image.");
             return byre_complain_error(&err, "%s: ", args->name);
         }
@@ -151,16 +153,22 @@ static int create(const struct create_args *args)
     return exit_code;
 }
 
-static int help(const struct create_args *args, bool with_file)
+/* `name` is NULL where none was given. */
+static int help(const struct create_args *args, const char *name)
 {
+    struct byre_error err = BYRE_ERROR_INIT;
+
     if (!byre_argument_format_known(args->format))
         return byre_complain("Unknown file format '%s'", args->format);
-    byre_create_options_help(args->format, with_file);
+    if (name && byre_name_check(name, &err) < 0)
+        return byre_complain_error(&err, "%s", "");
+    byre_create_options_help(args->format, name != NULL);
     return 0;
 }
 
 static int run_with(struct byre_option_parser *parser, struct create_args *args)
 {
+    struct byre_error err = BYRE_ERROR_INIT;
     char **operands;
     int count;
 
@@ -169,11 +177,13 @@ static int run_with(struct byre_option_parser *parser, struct create_args *args)
     operands = parser->argv + parser->operand;
     count = parser->argc - parser->operand;
     if (byre_option_list_wants_help(args->option_list))
-        return help(args, count > 0);
+        return help(args, count > 0 ? operands[0] : NULL);
     if (read_operands(operands, count, args) != 0)
         return 1;
     if (!byre_argument_format_known(args->format))
         return byre_complain("%s: Unknown file format '%s'", args->name, args->format);
+    if (byre_name_check(args->name, &err) < 0)
+        return byre_complain_error(&err, "%s: ", args->name);
     return create(args);
 }
 

@@ -31,7 +31,7 @@ static const struct byre_option options[] = {
 };
 
 struct info_args {
-    const char *name, *format;
+    const char *name, *format, *output;
     bool json, backing_chain, force_share;
 };
 
@@ -46,27 +46,22 @@ static int read_options(struct byre_option_parser *parser, struct info_args *arg
         case 'f': args->format = parser->argument; break;
         case 'U': args->force_share = true; break;
         case OPT_BACKING_CHAIN: args->backing_chain = true; break;
-        case OPT_OUTPUT:
-            if (byre_argument_output(parser->argument, &args->json) < 0)
-                return byre_options_stop(parser, 1);
-            break;
+        case OPT_OUTPUT: args->output = parser->argument; break;
         }
     }
     return id;
 }
 
-static bool chain_has(const info_vec *chain, const char *name)
+static bool chain_has(const info_vec *chain, const struct byre_info *info)
 {
     for (size_t i = 0; i < chain->len; i++)
-        if (strcmp(chain->ptr[i].name, name) == 0)
+        if (chain->ptr[i].file_device == info->file_device && chain->ptr[i].file_inode == info->file_inode)
             return true;
     return false;
 }
 
-/*
- * Reads the named image and, if asked to, those below it.  A loop ends at the second sight of a name; names
- * that grow with each round end at the longest one that the system opens.
- */
+/* Reads the named image and, if asked to, those below it.  A loop ends where a file comes for the second
+ * time, whatever its name is then. */
 static int read_chain(const struct info_args *args, info_vec *chain)
 {
     const char *name = args->name, *format = args->format;
@@ -74,10 +69,13 @@ static int read_chain(const struct info_args *args, info_vec *chain)
     struct byre_info info;
 
     while (name) {
-        if (chain_has(chain, name))
-            return byre_complain("Backing file '%s' creates an infinite loop.", name);
         if (byre_info_read(name, format, args->force_share, &info, &err) < 0)
             return byre_complain_open(&err, name);
+        if (chain_has(chain, &info)) {
+            byre_complain("Backing file '%s' creates an infinite loop.", name);
+            byre_info_done(&info);
+            return 1;
+        }
         if (vec_push(chain, info) < 0)
             byre_die_no_memory();
         name = args->backing_chain ? info.backing_path : NULL;
@@ -120,6 +118,8 @@ static int run(const struct byre_verb *verb, int argc, char **argv)
         return parser.exit_code;
     if (argc - parser.operand != 1)
         return byre_complain_usage("Expecting one image file name");
+    if (byre_argument_output(args.output, &args.json) < 0)
+        return 1;
     args.name = argv[parser.operand];
     exit_code = read_chain(&args, &chain);
     if (exit_code == 0)

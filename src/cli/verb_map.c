@@ -32,7 +32,7 @@ static const struct byre_option options[] = {
 };
 
 struct map_args {
-    const char *name, *format;
+    const char *name, *format, *output;
     uint64_t start, max_length;
     bool json, force_share;
 };
@@ -62,7 +62,7 @@ static int read_options(struct byre_option_parser *parser, struct map_args *args
         case 'U': args->force_share = true; break;
         case 's': r = byre_argument_size("start offset", parser->argument, &args->start); break;
         case 'l': r = byre_argument_size("max length", parser->argument, &args->max_length); break;
-        case OPT_OUTPUT: r = byre_argument_output(parser->argument, &args->json); break;
+        case OPT_OUTPUT: args->output = parser->argument; break;
         }
         if (r < 0)
             return byre_options_stop(parser, 1);
@@ -214,6 +214,8 @@ static int run(const struct byre_verb *verb, int argc, char **argv)
         return parser.exit_code;
     if (argc - parser.operand != 1)
         return byre_complain_usage("Expecting one image file name");
+    if (byre_argument_output(args.output, &args.json) < 0)
+        return 1;
     args.name = argv[parser.operand];
     return map(&args);
 }

@@ -11,6 +11,7 @@
 #include "base/arith.h"
 #include "byre/check.h"
 #include "disk/disk.h"
+#include "disk/open.h"
 #include "qcow2/check.h"
 #include "qcow2/header_read.h"
 #include "store/file.h"
@@ -73,8 +74,10 @@ int byre_check(const char *name, const struct byre_check_options *options,
     file_options.writable = options->repair != 0;
     file_options.share_write = options->force_share;
     rc = byre_file_open(name, &file_options, &store, NULL, err);
-    if (rc < 0)
+    if (rc < 0) {
+        byre_disk_name_error(err, name);
         return rc;
+    }
     rc = check_store(store, options, ret_result, err);
     byre_store_close(store);
     return rc;

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/name.h"
 #include "byre/disk.h"
 #include "qcow2/qcow2.h"
 #include "store/store.h"
@@ -22,7 +23,7 @@ struct byre_inflated;
 struct byre_layer {
     struct byre_store *store;
     struct byre_qcow2 *qcow2;  /* NULL: raw */
-    char *name;                /* as it was opened */
+    char *name;                /* the path that was opened */
     uint64_t size;             /* virtual size, bytes */
     bool probed_raw;           /* raw only because nothing else matched: writes must keep it so */
 };
@@ -55,11 +56,5 @@ bool byre_format_known(const char *format);
 
 /* Tells the format from the first bytes: "qcow2" or "raw". */
 const char *byre_probe(const uint8_t *buf, size_t length);
-
-/* True if the name is no path: "json:{...}", "nbd://host/x", "file:x"; a colon before any slash. */
-bool byre_name_is_protocol(const char *name);
-
-/* Resolves a backing name against the directory of the image that names it.  malloced, NULL on ENOMEM. */
-char *byre_resolve_name(const char *image_name, const char *backing_name);
 
 #endif

@@ -14,6 +14,7 @@
 #include "byre/info.h"
 #include "disk/disk.h"
 #include "disk/info_tables.h"
+#include "disk/open.h"
 #include "qcow2/header_read.h"
 #include "store/file.h"
 
@@ -122,7 +123,13 @@ static int find_format(struct byre_store *store, uint64_t file_size, const char 
 static int read_store(struct byre_store *store, struct byre_info *info, struct byre_error *err)
 {
     int rc = byre_store_size(store, &info->file_size, err);
+    dev_t dev;
+    ino_t ino;
 
+    if (byre_file_identity(store, &dev, &ino)) {
+        info->file_device = dev;
+        info->file_inode = ino;
+    }
     if (rc == 0)
         rc = byre_store_allocated_size(store, &info->allocated_size, err);
     if (rc == 0 && !info->format)
@@ -152,10 +159,12 @@ int byre_info_read(const char *name, const char *format, bool force_share, struc
     if (format && !byre_format_known(format))
         return byre_error_set(err, -EINVAL, "Could not open '%s': Unknown driver '%s'", name, format);
     rc = byre_file_open(name, &options, &store, NULL, err);
-    if (rc < 0)
+    if (rc < 0) {
+        byre_disk_name_error(err, name);
         return rc;
+    }
     info.format = format ? static_format(format) : NULL;
-    info.name = strdup(name);
+    info.name = byre_name_to_path(name);
     rc = info.name ? read_store(store, &info, err) : byre_error_set_errno(err, -ENOMEM, "image name");
     byre_store_close(store);
     if (rc < 0) {

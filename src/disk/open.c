@@ -5,7 +5,8 @@
  *   O1. Only the top image is opened for writing; everything below is opened for reading, with a reader's
  *       lock.
  *   O2. The chain ends: no file comes twice, and there are at most BYRE_LAYERS_MAX layers.
- *   O3. A name from an image is only ever used as a path: never as a protocol or as options.
+ *   O3. A name from an image is only ever used as a path, "file:" in front or not: never as a protocol or as
+ *       options.
  */
 #include "config.h"
 
@@ -95,7 +96,7 @@ struct byre_layer *byre_disk_add_layer(struct byre_disk *disk, const char *name)
     if (!layers)
         return NULL;
     disk->layers = layers;
-    layers[count] = (struct byre_layer){ .name = strdup(name) };
+    layers[count] = (struct byre_layer){ .name = byre_name_to_path(name) };
     if (!layers[count].name)
         return NULL;
     disk->layer_count++;
@@ -190,7 +191,7 @@ static int open_layer(struct byre_disk *disk, const char *name, const char *form
         return r;
     r = open_format(layer, format, top, file_options.writable, err);
     if (r < 0 && top)
-        strip_name(err, name);
+        strip_name(err, layer->name);
     return r;
 }
 
@@ -224,18 +225,27 @@ static bool is_in_chain(const struct byre_disk *disk, const char *name)
     return false;
 }
 
+/* Where the last layer's backing file is; NULL on ENOMEM. */
+static char *path_of_backing(const struct byre_disk *disk, const char *backing_name)
+{
+    CLEANUP(free_ptr) char *name =
+        byre_resolve_name(disk->layers[disk->layer_count - 1].name, backing_name);
+
+    return name ? byre_name_to_path(name) : NULL;
+}
+
 static int open_backing(struct byre_disk *disk, const char *backing_name, const char *backing_format,
                         const struct byre_open_options *options, struct byre_error *err)
 {
     CLEANUP(free_ptr) char *name = NULL;
+    int r = byre_name_check(backing_name, err);
 
-    if (byre_name_is_protocol(backing_name))
-        return byre_error_set(err, -ENOTSUP, "Could not open '%s': backing files can only be named by a path",
-                              backing_name);
+    if (r < 0)
+        return r;
     if (disk->layer_count >= BYRE_LAYERS_MAX)
         return byre_error_set(err, -ENOTSUP, "Could not open '%s': the chain has more than %u images",
                               backing_name, BYRE_LAYERS_MAX);
-    name = byre_resolve_name(disk->layers[disk->layer_count - 1].name, backing_name);
+    name = path_of_backing(disk, backing_name);
     if (!name)
         return byre_error_set_errno(err, -ENOMEM, "Could not open '%s'", backing_name);
     if (is_in_chain(disk, name))
@@ -352,14 +362,18 @@ int byre_disk_open(const char *name, const struct byre_open_options *options, st
     return 0;
 }
 
+void byre_disk_name_error(struct byre_error *err, const char *name)
+{
+    strip_name(err, name);
+    byre_error_prepend(err, "Could not open '%s': ", name);
+}
+
 int byre_open(const char *name, const struct byre_open_options *options, struct byre_disk **ret_disk,
               struct byre_error *err)
 {
     int r = byre_disk_open(name, options, ret_disk, err);
 
-    if (r < 0) {
-        strip_name(err, name);
-        byre_error_prepend(err, "Could not open '%s': ", name);
-    }
+    if (r < 0)
+        byre_disk_name_error(err, name);
     return r;
 }

@@ -14,7 +14,8 @@ struct byre_disk *byre_disk_new(void);
  * file that the disk made and never sealed is removed. */
 int byre_disk_free(struct byre_disk *disk, struct byre_error *err);
 
-/* Appends an empty layer called `name`: NULL on ENOMEM.  The pointer is good until the next call. */
+/* Appends an empty layer, called by the path that `name` stands for: NULL on ENOMEM.  The pointer is good
+ * until the next call. */
 struct byre_layer *byre_disk_add_layer(struct byre_disk *disk, const char *name);
 
 /*
@@ -27,6 +28,9 @@ int byre_disk_open_chain(struct byre_disk *disk, const char *backing_name, const
 /* Completes a disk whose layers are all open: size, flat map, and what the top image needs from below. */
 int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *options,
                        struct byre_error *err);
+
+/* Makes the message on an image that could not be opened begin with "Could not open 'NAME': ", once. */
+void byre_disk_name_error(struct byre_error *err, const char *name);
 
 /* As byre_open, but like qemu's own messages, those about the image itself do not say which one it is. */
 int byre_disk_open(const char *name, const struct byre_open_options *options, struct byre_disk **ret_disk,

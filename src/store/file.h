@@ -21,8 +21,9 @@ struct byre_file_options {
 };
 
 /*
- * Opens `name` (a path; "file:PATH" is not handled here).  Messages are those of qemu-img: "Could not open
- * 'NAME': No such file or directory".  A directory, a FIFO, a socket or a tty is refused by name.
+ * Opens `name`, a path or "file:PATH"; names of other protocols are refused.  Messages are those of qemu-img:
+ * "Could not open 'NAME': No such file or directory".  A directory, a FIFO, a socket or a tty is refused by
+ * name.
  * *ret_created (may be NULL) tells whether this call made a file that did not exist.
  * Locks: see file_lock.h.  A lock held by another process gives -EAGAIN with QEMU's wording.
  */

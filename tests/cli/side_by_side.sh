@@ -3,8 +3,8 @@
 # Runs qemu-img and byre under the name qemu-img with the same arguments, and compares what both say.
 #
 # Some things are made alike first: qemu-img says "Could not open 'x': Could not open 'x':" where once is enough;
-# the findings of a check and the members of a JSON object have no order; and the size on the disk is the file
-# system's affair, which may change it at any time.
+# the findings of a check have no order; and the size on the disk is the file system's affair, which may change it
+# at any time; and how often progress is shown depends on the size of the steps.
 #
 # shellcheck disable=SC2153 # $CODE is of lib.sh
 
@@ -22,32 +22,32 @@ normal_error() {
     fi | sed -E "s/(Could not open '[^']*': )\1/\1/"
 }
 
+# For objects whose members may stand in any order.
 normal_json() {
     perl -MJSON::PP -e 'local $/; my $value = JSON::PP->new->utf8->decode(<STDIN>);
         print JSON::PP->new->ascii->canonical->pretty->encode($value)'
 }
 
-# normal_output ARGUMENT...: what $OUT is once it is made alike.
+# normal_output: what $OUT is once it is made alike.
 normal_output() {
-    if [[ " $* " == *json* ]] && [ -n "$OUT" ]; then
-        normal_json <<<"$OUT" | sed -E 's/"actual-size" : [0-9]+/"actual-size" : SOME/'
-    else
-        sed -E 's/^disk size: .*/disk size: SOME/' <<<"$OUT"
-    fi
+    sed -E 's/^disk size: .*/disk size: SOME/; s/"actual-size": [0-9]+/"actual-size": SOME/
+        s/^(    \([0-9.]+\/100%\)\r)+/PROGRESS/' <<<"$OUT"
 }
 
-# What qemu-img may have made, and byre is not to find.
+# What qemu-img may have made, and byre is not to find; and what is to be done with it before it is removed.
 MADE=()
+AFTER_THEIRS=:
 
 # same ARGUMENT...: exit code and both outputs are the same.  $CODE, $OUT and $ERR are then those of byre.
 same() {
     local code out err
     run "$THEIRS" "$@"
-    code=$CODE out=$(normal_output "$@") err=$(normal_error "$@")
+    code=$CODE out=$(normal_output) err=$(normal_error "$@")
+    "$AFTER_THEIRS"
     rm -f "${MADE[@]}"
     run "$OURS" "$@"
     assert_equal "$code" "$CODE" "exit code of $* ($ERR)"
-    assert_equal "$out" "$(normal_output "$@")" "standard output of $*"
+    assert_equal "$out" "$(normal_output)" "standard output of $*"
     assert_equal "$err" "$(normal_error "$@")" "standard error of $*"
 }
 
@@ -70,10 +70,55 @@ same_on_copy() {
     shift
     cp "$file" .before
     run "$THEIRS" "$@"
-    code=$CODE out=$(normal_output "$@") err=$(normal_error "$@")
+    code=$CODE out=$(normal_output) err=$(normal_error "$@")
     cp .before "$file"
     run "$OURS" "$@"
     assert_equal "$code" "$CODE" "exit code of $* ($ERR)"
-    assert_equal "$out" "$(normal_output "$@")" "standard output of $*"
+    assert_equal "$out" "$(normal_output)" "standard output of $*"
     assert_equal "$err" "$(normal_error "$@")" "standard error of $*"
+}
+
+# about_image FILE: what qemu-img says of it and, if it can be read and is small, of its contents.
+about_image() {
+    [ -s "$1" ] || return 0
+    "$THEIRS" info --output=json "$1" | sed -E '/"(actual-size|filename)"/d' | tee .about
+    if "$THEIRS" info --backing-chain "$1" >.chain 2>&1 && grep -qE '"virtual-size": [0-9]{1,8},' .about; then
+        rm -f .contents
+        "$THEIRS" convert -O raw "$1" .contents
+        md5sum <.contents
+    fi
+}
+
+keep_theirs() {
+    about_image x >.theirs
+}
+
+# same_made ARGUMENT...: the same, and the file x that the two make is the same image.  After a failure byre leaves
+# none, whatever qemu-img does.
+same_made() {
+    rm -f x .theirs
+    # shellcheck disable=SC2034 # same uses it
+    local MADE=(x) AFTER_THEIRS=keep_theirs
+    same "$@"
+    if [ "$CODE" = 0 ]; then
+        assert_equal "$(cat .theirs)" "$(about_image x)" "image of $*"
+    else
+        assert_missing x
+    fi
+}
+
+# same_table: each line of standard input is the arguments of one command, quoted as in the shell, for same_made.
+# Empty lines, and lines that begin with "#", are left out.  $COUNT is how many there were.
+same_table() {
+    local line
+    local -a words
+    set -f
+    COUNT=0
+    while read -r line; do
+        case $line in '' | '#'*) continue ;; esac
+        eval "words=($line)"
+        same_made "${words[@]}"
+        COUNT=$((COUNT + 1))
+    done
+    set +f
 }

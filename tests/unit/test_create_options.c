@@ -127,7 +127,8 @@ static void bad_member_is_refused_by_name(void **state)
         { "qcow2", "extended_l2=on", "Option 'extended_l2=on' is not supported", -ENOTSUP },
         { "qcow2", "encrypt.format=luks", "Option 'encrypt.format=luks' is not supported", -ENOTSUP },
         { "qcow2", "data_file=", "Option 'data_file=' is not supported", -ENOTSUP },
-        { "raw", "nocow", "Option 'nocow=on' is not supported", -ENOTSUP },
+        { "raw", "nocow=on", "Option 'nocow=on' is not supported", -ENOTSUP },
+        { "raw", "nocow", "Invalid parameter 'cow'", -EINVAL },
     };
 
     (void)state;

@@ -235,16 +235,35 @@ static void open_with_unknown_backing_format_is_refused(void **state)
 
 static void open_follows_no_protocols(void **state)
 {
-    static const char *const names[] = { "nbd://localhost/x", "json:{\"driver\":\"file\"}", "file:base" };
+    static const char *const names[] = { "nbd://localhost/x", "json:{\"driver\":\"file\"}", "a:b" };
 
     (void)state;
     write_file(path("base"), "x", 1);
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         make_image(path("top"), 1 << 20, 0, names[i], "raw");
         must_refuse(path("top"), NULL, -ENOTSUP,
-                    text("Could not open '%s': Could not open backing file: Could not open '%s': backing "
-                         "files can only be named by a path", path("top"), names[i]));
+                    text("Could not open '%s': Could not open backing file: Unknown protocol '%.*s'",
+                         path("top"), (int)strcspn(names[i], ":"), names[i]));
+        must_refuse(names[i], NULL, -ENOTSUP,
+                    text("Could not open '%s': Unknown protocol '%.*s'", names[i],
+                         (int)strcspn(names[i], ":"), names[i]));
     }
+}
+
+static void open_takes_the_prefix_of_files_off(void **state)
+{
+    struct byre_error err = BYRE_ERROR_INIT;
+    struct byre_disk *disk;
+
+    (void)state;
+    write_file(path("base"), "x", 1);
+    make_image(path("top"), 1 << 20, 0, text("file:%s", path("base")), "raw");
+    if (byre_open(text("file:%s", path("top")), NULL, &disk, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(byre_layer_count(disk), 2);
+    assert_string_equal(byre_layer_name(disk, 0), path("top"));
+    assert_string_equal(byre_layer_name(disk, 1), path("base"));
+    byre_close(disk, NULL);
 }
 
 static void open_loop_of_one_is_refused(void **state)
@@ -343,6 +362,7 @@ int main(void)
         TEST(open_with_directory_as_backing_is_refused),
         TEST(open_with_unknown_backing_format_is_refused),
         TEST(open_follows_no_protocols),
+        TEST(open_takes_the_prefix_of_files_off),
         TEST(open_loop_of_one_is_refused),
         TEST(open_loop_through_a_link_is_refused_for_writing_too),
         TEST(open_chain_longer_than_can_be_numbered_is_refused),

@@ -290,6 +290,28 @@ static void info_unknown_format_or_file_is_named(void **state)
     assert_non_null(strstr(err.text, "/nonexistent/name"));
 }
 
+static void info_of_the_same_file_has_the_same_identity(void **state)
+{
+    char link_path[128], prefixed[128];
+    struct byre_info a, b, other;
+
+    (void)state;
+    write_file((const uint8_t *)"x", 1);
+    snprintf(link_path, sizeof link_path, "%s.link", path);
+    snprintf(prefixed, sizeof prefixed, "file:%s", path);
+    assert_int_equal(symlink(path, link_path), 0);
+    assert_int_equal(byre_info_read(prefixed, NULL, false, &a, NULL), 0);
+    assert_int_equal(byre_info_read(link_path, NULL, false, &b, NULL), 0);
+    assert_int_equal(byre_info_read("/proc/self/status", "raw", false, &other, NULL), 0);
+    unlink(link_path);
+    assert_string_equal(a.name, path);
+    assert_true(a.file_device == b.file_device && a.file_inode == b.file_inode);
+    assert_false(a.file_device == other.file_device && a.file_inode == other.file_inode);
+    byre_info_done(&a);
+    byre_info_done(&b);
+    byre_info_done(&other);
+}
+
 /* Any bytes may be wrong: an error or an answer, never more than that. */
 static void info_random_damage_is_survived(void **state)
 {
@@ -326,6 +348,7 @@ int main(void)
         cmocka_unit_test(info_any_file_is_raw_when_it_is_not_qcow2),
         cmocka_unit_test(info_fault_is_named),
         cmocka_unit_test(info_unknown_format_or_file_is_named),
+        cmocka_unit_test(info_of_the_same_file_has_the_same_identity),
         cmocka_unit_test(info_random_damage_is_survived),
     };
 
