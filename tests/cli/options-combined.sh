@@ -5,7 +5,7 @@
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/cli/side_by_side.sh"
 
-noise 1 300000 >a.raw
+noise 1 303104 >a.raw # whole blocks: under O_DIRECT qemu-img makes them so
 qemu-img create -q -f qcow2 b.qcow2 4M
 qemu-io -c 'write -q -P 3 100k 300k' b.qcow2
 qemu-img create -q -f qcow2 -b b.qcow2 -F qcow2 o.qcow2 5M
