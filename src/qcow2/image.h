@@ -156,6 +156,8 @@ void byre_remapped_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t coun
 /* A cluster without a refcount block has the count 0. */
 int byre_refcount_read_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t *ret_count,
                               struct byre_error *err);
+/* -EIO: `cluster` has no reference, although `what` lies there. */
+int byre_refcount_missing(const struct byre_qcow2 *image, uint64_t cluster, const char *what, struct byre_error *err);
 /* -EIO unless each cluster of [hoff, hoff+length) has a reference; `what` lies there. */
 int byre_refcount_check_locked(struct byre_qcow2 *image, uint64_t hoff, uint64_t length, const char *what,
                                struct byre_error *err);

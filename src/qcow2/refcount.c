@@ -59,6 +59,13 @@ int byre_refcount_read_locked(struct byre_qcow2 *image, uint64_t cluster, uint64
     return rc;
 }
 
+int byre_refcount_missing(const struct byre_qcow2 *image, uint64_t cluster, const char *what,
+                          struct byre_error *err)
+{
+    return byre_error_set(err, -EIO, "'%s': the refcount of host cluster %" PRIu64 " is 0, but the %s lies there",
+                          image->store->name, cluster, what);
+}
+
 int byre_refcount_check_locked(struct byre_qcow2 *image, uint64_t hoff, uint64_t length, const char *what,
                                struct byre_error *err)
 {
@@ -70,9 +77,7 @@ int byre_refcount_check_locked(struct byre_qcow2 *image, uint64_t hoff, uint64_t
         if (rc < 0)
             return rc;
         if (!count)
-            return byre_error_set(err, -EIO,
-                                  "'%s': the refcount of host cluster %" PRIu64 " is 0, but the %s lies there",
-                                  image->store->name, byre_cluster_of(image, at), what);
+            return byre_refcount_missing(image, byre_cluster_of(image, at), what, err);
     }
     return 0;
 }
