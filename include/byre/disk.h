@@ -50,10 +50,26 @@ uint64_t byre_get_size(const struct byre_disk *disk);
 int byre_pread(struct byre_disk *disk, void *buf, size_t length, uint64_t goff, struct byre_error *err);
 int byre_pwrite(struct byre_disk *disk, const void *buf, size_t length, uint64_t goff, struct byre_error *err);
 
-#define BYRE_WRITE_ZEROES_UNMAP 1u /* the host space may be given back */
+#define BYRE_WRITE_ZEROES_UNMAP       1u /* the host space may be given back */
+#define BYRE_WRITE_FUA                2u /* durable when the call returns 0 */
+#define BYRE_WRITE_ZEROES_NO_FALLBACK 4u /* -ENOTSUP, nothing changed, where zeros would have to be written as data */
+
+/* The same with vectors, which are not changed; any count, any lengths.  `flags`: BYRE_WRITE_FUA. */
+int byre_preadv(struct byre_disk *disk, const struct iovec *iov, int iov_count, uint64_t goff,
+                struct byre_error *err);
+int byre_pwritev(struct byre_disk *disk, const struct iovec *iov, int iov_count, uint64_t goff, unsigned flags,
+                 struct byre_error *err);
 
 int byre_write_zeroes(struct byre_disk *disk, uint64_t goff, uint64_t length, unsigned flags,
                       struct byre_error *err);
+
+/*
+ * Writes whole clusters in compressed form, those that do not get smaller as they are.  `goff` and `length` are
+ * multiples of the cluster size, but the last cluster of the disk may be short: -EINVAL.  -ENOTSUP where the
+ * format has no compression.
+ */
+int byre_write_compressed(struct byre_disk *disk, const void *buf, size_t length, uint64_t goff,
+                          struct byre_error *err);
 
 /* The contents are not needed any more.  Whole clusters then read as zero; the rest keeps its contents. */
 int byre_discard(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err);

@@ -31,23 +31,18 @@ int byre_argument_cache(const char *what, const char *text, enum byre_cache *ret
     static const struct {
         const char *name;
         enum byre_cache cache;
-        bool supported;
     } modes[] = {
-        { "none", BYRE_CACHE_NONE, true },
-        { "off", BYRE_CACHE_NONE, true },
-        { "writeback", BYRE_CACHE_WRITEBACK, true },
-        { "unsafe", BYRE_CACHE_UNSAFE, true },
-        { "writethrough", BYRE_CACHE_WRITEBACK, false },
-        { "directsync", BYRE_CACHE_NONE, false },
+        { "none", BYRE_CACHE_NONE },
+        { "off", BYRE_CACHE_NONE },
+        { "writeback", BYRE_CACHE_WRITEBACK },
+        { "unsafe", BYRE_CACHE_UNSAFE },
+        { "writethrough", BYRE_CACHE_WRITETHROUGH },
+        { "directsync", BYRE_CACHE_DIRECTSYNC },
     };
 
     for (unsigned i = 0; i < sizeof modes / sizeof modes[0]; i++) {
         if (strcmp(text, modes[i].name) != 0)
             continue;
-        if (!modes[i].supported) {
-            byre_complain("Cache mode '%s' is not supported", text);
-            return -1;
-        }
         *ret_cache = modes[i].cache;
         return 0;
     }

@@ -33,6 +33,7 @@ struct byre_disk {
     uint64_t size;
     uint32_t grain;            /* mapping unit: the smallest cluster size of the chain, a power of two */
     bool writable;
+    bool write_through;        /* every change is flushed before its call returns */
     bool created;              /* byre_create_open made the file: remove it if it is never sealed */
     bool unsealed;
     struct byre_epoch own_epoch; /* for disks whose top layer is raw */

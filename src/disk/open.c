@@ -302,6 +302,8 @@ int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *o
     disk->size = top->size;
     disk->grain = smallest_cluster(disk);
     disk->writable = options->writable;
+    disk->write_through =
+        options->cache == BYRE_CACHE_WRITETHROUGH || options->cache == BYRE_CACHE_DIRECTSYNC;
     if (!top->qcow2)
         return 0;
     disk->epoch = byre_qcow2_epoch(top->qcow2);

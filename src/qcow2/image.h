@@ -247,6 +247,11 @@ int byre_header_switch(struct byre_store *store, const struct byre_qcow2_header 
 
 /* What guests read at [goff, goff+length) now, for copy-on-write.  The range is locked. */
 int byre_read_old(struct byre_qcow2 *image, uint64_t goff, void *buf, size_t length, struct byre_error *err);
+/* What the clusters say at [goff, goff+length), up to the end of the disk's last cluster. */
+int byre_read_mapped(struct byre_qcow2 *image, uint64_t goff, void *buf, size_t length, struct byre_error *err);
+/* A codec of this image's compression type for this thread alone, until it is given back. */
+int byre_codec_take(struct byre_qcow2 *image, struct byre_codec **ret_codec, struct byre_error *err);
+void byre_codec_give(struct byre_qcow2 *image, struct byre_codec *codec);
 
 /* The image struct: see open.c. */
 

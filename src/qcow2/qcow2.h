@@ -174,4 +174,9 @@ int byre_qcow2_publish_compressed(struct byre_qcow2 *image, struct byre_qcow2_co
 void byre_qcow2_abandon_compressed(struct byre_qcow2 *image, struct byre_qcow2_compressed *items,
                                    size_t count);
 
+/* Compresses and writes whole clusters, the last one of the disk may be short; one that does not get smaller is
+ * written plain.  -EINVAL if the range is not of whole clusters.  Thread-safe. */
+int byre_qcow2_write_compressed(struct byre_qcow2 *image, uint64_t goff, const void *buf, uint64_t length,
+                                struct byre_error *err);
+
 #endif
