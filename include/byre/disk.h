@@ -2,8 +2,9 @@
 /*
  * A disk: what a front end sees.  An image with its chain of backing files, opened as one flat range of bytes.
  *
- * All calls are blocking and thread-safe on one disk, byre_close apart.  Offsets and lengths are bytes, of any
- * alignment, within byre_get_size.  Calls return 0 or a negative errno and fill `err` (which may be NULL).
+ * All calls are blocking and thread-safe on one disk, byre_close and byre_truncate apart.  Offsets and lengths
+ * are bytes, of any alignment, within byre_get_size.  Calls return 0 or a negative errno and fill `err` (which
+ * may be NULL).
  *   -EINVAL  misuse: a range past the end, a bad flag; nothing changed
  *   -EROFS   a write to a disk that was opened for reading, or that a failed write has made read-only
  *   -EIO     the medium or the image failed
@@ -73,6 +74,13 @@ int byre_write_compressed(struct byre_disk *disk, const void *buf, size_t length
 
 /* The contents are not needed any more.  Whole clusters then read as zero; the rest keeps its contents. */
 int byre_discard(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err);
+
+/*
+ * Makes the disk larger, durably; what is new reads as zero.  `preallocation`: "off", "falloc", "full", for qcow2 also
+ * "metadata"; NULL: off.  A size of qcow2 is a multiple of 512, that of a raw file is rounded up to one.  -ENOTSUP for
+ * a smaller size; after any failure a qcow2 disk has its old one.  No other call may be under way on the disk.
+ */
+int byre_truncate(struct byre_disk *disk, uint64_t size, const char *preallocation, struct byre_error *err);
 
 /* Every write that was completed before the call is durable when it returns 0. */
 int byre_flush(struct byre_disk *disk, struct byre_error *err);

@@ -38,6 +38,7 @@ struct byre_disk {
     bool unsealed;
     struct byre_epoch own_epoch; /* for disks whose top layer is raw */
     struct byre_epoch *epoch;    /* the one in force */
+    uint64_t map_bytes;          /* budget of the flat map, as it was asked for */
     struct byre_flat_map *map;   /* NULL: a raw disk, whose map is the identity */
     struct byre_inflated *inflated; /* NULL where `map` is */
     _Atomic int poisoned;        /* raw: 0, or the error of a flush that failed; qcow2 has its own */
@@ -50,6 +51,9 @@ struct byre_disk {
  */
 int byre_disk_map(struct byre_disk *disk, unsigned first_layer, uint64_t goff, uint64_t length,
                   byre_extent_vec *out, struct byre_error *err);
+
+/* -EROFS with the reason if the disk may not be changed. */
+int byre_disk_check_writable(struct byre_disk *disk, struct byre_error *err);
 
 /* The format names of this build: "raw", "qcow2". */
 bool byre_format_known(const char *format);

@@ -46,12 +46,10 @@ static int check_range(const struct byre_disk *disk, uint64_t goff, uint64_t len
                           disk->size);
 }
 
-static int check_change(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err)
+int byre_disk_check_writable(struct byre_disk *disk, struct byre_error *err)
 {
-    int r = check_range(disk, goff, length, err), poisoned = atomic_load(&disk->poisoned);
+    int poisoned = atomic_load(&disk->poisoned);
 
-    if (r < 0)
-        return r;
     if (!disk->writable)
         return byre_error_set(err, -EROFS, "'%s' was opened for reading only", disk->layers[0].name);
     if (disk->map)
@@ -60,6 +58,13 @@ static int check_change(struct byre_disk *disk, uint64_t goff, uint64_t length, 
         return byre_error_set(err, -EROFS, "'%s' is read-only since a write to it failed: %s",
                               disk->layers[0].name, strerror(-poisoned));
     return 0;
+}
+
+static int check_change(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err)
+{
+    int r = check_range(disk, goff, length, err);
+
+    return r < 0 ? r : byre_disk_check_writable(disk, err);
 }
 
 /* After a change that returned `r`: makes it durable where it shall be (R5). */

@@ -236,12 +236,21 @@ int byre_check_writable_locked(struct byre_qcow2 *image, struct byre_error *err)
 int byre_commit_if_due(struct byre_qcow2 *image, struct byre_error *err);
 /* A commit that covers everything up to now. */
 int byre_commit(struct byre_qcow2 *image, struct byre_error *err);
+/* A barrier on the store, once the image is sealed: nothing refers to a new one, so that its order of writing does not
+ * matter. */
+int byre_barrier(struct byre_qcow2 *image, struct byre_error *err);
+/* Live metadata is in doubt: nothing is changed any more. */
+void byre_poison_locked(struct byre_qcow2 *image, int code);
 
 /* The header in the file: see header_write.c. */
 
 /* Writes the fields of `header` that change while an image is open into sector 0: no barrier. */
 int byre_header_switch(struct byre_store *store, const struct byre_qcow2_header *header, bool magic,
                        struct byre_error *err);
+/* Writes those fields durably, when no commit is under way; a failure makes the image read-only. */
+int byre_header_settle_locked(struct byre_qcow2 *image, struct byre_error *err);
+/* Writes the virtual size, which the above do not, in the same way. */
+int byre_header_switch_size_locked(struct byre_qcow2 *image, uint64_t size, struct byre_error *err);
 
 /* Contents: see contents.c. */
 
@@ -262,7 +271,8 @@ void byre_image_free(struct byre_qcow2 *image);
 /* Commits all changes and all frees; the file then holds all that it should.  No request is under way. */
 int byre_image_settle(struct byre_qcow2 *image, struct byre_error *err);
 
-/* Preallocates the whole disk: see prealloc.c. */
-int byre_qcow2_preallocate(struct byre_qcow2 *image, enum byre_preallocation mode, struct byre_error *err);
+/* Preallocates the disk from `start`, a cluster's start, to its end: see prealloc.c. */
+int byre_qcow2_preallocate(struct byre_qcow2 *image, uint64_t start, enum byre_preallocation mode,
+                           struct byre_error *err);
 
 #endif

@@ -108,6 +108,15 @@ int byre_qcow2_write_zeroes(struct byre_qcow2 *image, uint64_t goff, uint64_t le
                             struct byre_error *err);
 int byre_qcow2_discard(struct byre_qcow2 *image, uint64_t goff, uint64_t length, struct byre_error *err);
 
+/*
+ * Makes the disk larger, durably; what is new reads as zero, although the layers below show something up to
+ * `below_end` (0: there are none), and is preallocated as `mode` says.  No other call may be under way.  -ENOTSUP: the
+ * new size is smaller; -EINVAL: it is no multiple of 512; -EFBIG: there is no such image.  After a failure the disk
+ * has its old size.
+ */
+int byre_qcow2_grow(struct byre_qcow2 *image, uint64_t size, uint64_t below_end, enum byre_preallocation mode,
+                    struct byre_error *err);
+
 /* -EROFS with the reason if the image may not be changed: not opened for it, or poisoned by a failed write to live
  * metadata.  Who writes to exclusive data without the engine asks first. */
 int byre_qcow2_check_writable(struct byre_qcow2 *image, struct byre_error *err);
