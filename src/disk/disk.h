@@ -52,6 +52,10 @@ struct byre_disk {
 int byre_disk_map(struct byre_disk *disk, unsigned first_layer, uint64_t goff, uint64_t length,
                   byre_extent_vec *out, struct byre_error *err);
 
+/* After a request that returned `r`: notes that the image has turned out to be corrupt, if that is why.  Returns `r`.
+ * The caller is in no epoch. */
+int byre_disk_finish(struct byre_disk *disk, int r);
+
 /* -EROFS with the reason if the disk may not be changed. */
 int byre_disk_check_writable(struct byre_disk *disk, struct byre_error *err);
 

@@ -67,12 +67,19 @@ static int check_change(struct byre_disk *disk, uint64_t goff, uint64_t length, 
     return r < 0 ? r : byre_disk_check_writable(disk, err);
 }
 
+int byre_disk_finish(struct byre_disk *disk, int r)
+{
+    if (r == -EIO && disk->map)
+        byre_qcow2_mark_corrupt(disk->layers[0].qcow2);
+    return r;
+}
+
 /* After a change that returned `r`: makes it durable where it shall be (R5). */
 static int complete_change(struct byre_disk *disk, unsigned flags, int r, struct byre_error *err)
 {
-    if (r < 0 || !(disk->write_through || (flags & BYRE_WRITE_FUA)))
-        return r;
-    return byre_flush(disk, err);
+    if (r == 0 && (disk->write_through || (flags & BYRE_WRITE_FUA)))
+        return byre_flush(disk, err);
+    return byre_disk_finish(disk, r);
 }
 
 /* --- reading -------------------------------------------------------------------------------------------- */
@@ -106,7 +113,7 @@ int byre_pread(struct byre_disk *disk, void *buf, size_t length, uint64_t goff, 
         return byre_store_pread(disk->layers[0].store, buf, length, goff, err);
     for (; r == 0 && done < length; done += part)
         r = read_batch(disk, (uint8_t *)buf + done, goff + done, length - done, &part, err);
-    return r;
+    return byre_disk_finish(disk, r);
 }
 
 int byre_preadv(struct byre_disk *disk, const struct iovec *iov, int iov_count, uint64_t goff,
@@ -191,7 +198,8 @@ static int write_fast(struct byre_disk *disk, const struct source *source, uint6
 {
     struct byre_extent extents[BATCH];
     uint64_t ticket = byre_epoch_enter(disk->epoch);
-    int count = byre_flat_map_lookup(disk->map, goff + from, source->length - from, extents, BATCH, err), r = 0;
+    /* What cannot be looked up is left to the engine, which need not know what lies below a whole cluster. */
+    int count = byre_flat_map_lookup(disk->map, goff + from, source->length - from, extents, BATCH, NULL), r = 0;
 
     *ret_done = 0;
     for (int i = 0; r == 0 && i < count; i++) {
@@ -203,7 +211,7 @@ static int write_fast(struct byre_disk *disk, const struct source *source, uint6
         *ret_done += extent->length;
     }
     byre_epoch_leave(disk->epoch, ticket);
-    return count < 0 ? count : r;
+    return r;
 }
 
 /* Writes the rest of the source, from `from` on, through the engine. */

@@ -106,7 +106,7 @@ static int grow_qcow2(struct byre_disk *disk, uint64_t size, enum byre_prealloca
     if (r < 0) {
         layer->size = disk->size = old_size;
         byre_flat_map_free(map);
-        return r;
+        return byre_disk_finish(disk, r);
     }
     disk->map = map;
     byre_flat_map_free(old_map);

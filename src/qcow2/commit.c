@@ -352,6 +352,9 @@ int byre_qcow2_check_writable(struct byre_qcow2 *image, struct byre_error *err)
 {
     if (!image->writable)
         return byre_error_set(err, -EROFS, "'%s' was opened read-only", image->store->name);
+    if (image->corrupt)
+        return byre_error_set(err, -EROFS, "'%s': read-only since it was found to be corrupt: %s", image->store->name,
+                              image->corruption);
     return image->poisoned ? poison_error(image, -EROFS, err) : 0;
 }
 

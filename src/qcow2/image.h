@@ -69,6 +69,8 @@ struct byre_qcow2 {
     bool metadata_known;
     struct byre_conflict conflict;
     _Atomic int poisoned;     /* 0, or the error that made the image read-only; changed under the mutex */
+    char corruption[256];     /* the first thing that was found to be wrong, or empty: see corrupt.c */
+    _Atomic bool corrupt;     /* read-only because of it; `corruption` does not change any more */
 
     /* allocation */
     uint64_t next_free;       /* no cluster below this index is free */
@@ -136,9 +138,9 @@ static inline uint64_t byre_l2_slice_end(const struct byre_qcow2 *image, uint64_
     return (goff / span + 1) * span;
 }
 /* Checks an entry against the format: -EIO names what is wrong. */
-int byre_l2_entry_check(const struct byre_qcow2 *image, uint64_t entry, uint64_t goff, struct byre_error *err);
+int byre_l2_entry_check_locked(struct byre_qcow2 *image, uint64_t entry, uint64_t goff, struct byre_error *err);
 /* As above, before what it points to is written to or freed: -EIO if metadata lies there, too. */
-int byre_l2_entry_check_change_locked(const struct byre_qcow2 *image, uint64_t entry, uint64_t goff,
+int byre_l2_entry_check_change_locked(struct byre_qcow2 *image, uint64_t entry, uint64_t goff,
                                       struct byre_error *err);
 
 /* Mapping: see map.c. */
@@ -210,6 +212,12 @@ int byre_metadata_room_locked(struct byre_qcow2 *image, size_t extra, struct byr
 void byre_metadata_add_l2_locked(struct byre_qcow2 *image, uint64_t hoff);
 void byre_metadata_drop_l2_locked(struct byre_qcow2 *image, uint64_t hoff);
 void byre_metadata_add_refblock_locked(struct byre_qcow2 *image, uint64_t hoff);
+
+/* Corruption: see corrupt.c. */
+
+/* Metadata cannot be true: -EIO with the text, after the image's name. */
+int byre_corrupt_locked(struct byre_qcow2 *image, struct byre_error *err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Deferred frees: see free.c.  All with the mutex held. */
 

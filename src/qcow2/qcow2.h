@@ -117,8 +117,15 @@ int byre_qcow2_discard(struct byre_qcow2 *image, uint64_t goff, uint64_t length,
 int byre_qcow2_grow(struct byre_qcow2 *image, uint64_t size, uint64_t below_end, enum byre_preallocation mode,
                     struct byre_error *err);
 
-/* -EROFS with the reason if the image may not be changed: not opened for it, or poisoned by a failed write to live
- * metadata.  Who writes to exclusive data without the engine asks first. */
+/*
+ * After a request that failed with -EIO: if the reason was that the metadata cannot be true, the image becomes
+ * read-only, and its corrupt bit is set if it is writable and has one.  No effect otherwise, or the second time.  The
+ * caller holds no lock and no reservation.
+ */
+void byre_qcow2_mark_corrupt(struct byre_qcow2 *image);
+
+/* -EROFS with the reason if the image may not be changed: not opened for it, found to be corrupt, or poisoned by a
+ * failed write to live metadata.  Who writes to exclusive data without the engine asks first. */
 int byre_qcow2_check_writable(struct byre_qcow2 *image, struct byre_error *err);
 
 /* Makes durable everything that was written before the call.  Concurrent callers share commits. */
