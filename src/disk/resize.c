@@ -97,6 +97,8 @@ static int grow_qcow2(struct byre_disk *disk, uint64_t size, enum byre_prealloca
     uint64_t old_size = disk->size;
     int r;
 
+    if (size % BYRE_SECTOR)
+        return byre_error_set(err, -EINVAL, "The new size must be a multiple of %u", BYRE_SECTOR);
     if (size < old_size)
         return shrinking(disk, old_size, size, err);
     layer->size = disk->size = size;
