@@ -257,6 +257,25 @@ static void failed_read_marks_nothing(void **state)
     assert_false(is_marked());
 }
 
+/* The mark cannot be made durable: the image is read-only all the same. */
+static void failed_mark_leaves_the_image_read_only(void **state)
+{
+    struct byre_error err = BYRE_ERROR_INIT;
+    struct byre_disk *disk;
+    uint8_t byte;
+
+    (void)state;
+    make_bad("v3", 0x4200 | COPIED);
+    disk = open_disk(path("bad"), true);
+    watch(disk->layers[0].store);
+    watched.fail_flush = -EIO;
+    fails(byre_pread(disk, &byte, 1, 5 * CLUSTER, &err), -EIO, &err, "unaligned");
+    unwatch();
+    expect_read_only(disk, "unaligned");
+    assert_int_equal(byre_flush(disk, NULL), -EIO);
+    (void)byre_close(disk, NULL);
+}
+
 static void refcount_that_lies_is_found_by_a_write(void **state)
 {
     struct byre_error err = BYRE_ERROR_INIT;
@@ -286,6 +305,7 @@ int main(void)
         TEST(reader_marks_nothing),
         TEST(bad_backing_file_does_not_mark_its_overlay),
         TEST(failed_read_marks_nothing),
+        TEST(failed_mark_leaves_the_image_read_only),
         TEST(refcount_that_lies_is_found_by_a_write),
     };
 
