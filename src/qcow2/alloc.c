@@ -26,9 +26,8 @@ int byre_alloc_check_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t
 
     if (!what)
         return 0;
-    return byre_error_set(err, -EIO,
-                          "'%s': the refcount of host cluster %" PRIu64 " is 0, but the %s lies there",
-                          image->store->name, cluster, what);
+    return byre_corrupt_locked(image, err, "the refcount of host cluster %" PRIu64 " is 0, but the %s lies there",
+                               cluster, what);
 }
 
 int byre_alloc_zero_fill(struct byre_qcow2 *image, uint64_t hoff, uint64_t length, struct byre_error *err)

@@ -24,9 +24,9 @@ static int refblock_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t 
         return rc;
     *ret_hoff = entry & BYRE_REFTABLE_OFFSET_MASK;
     if (*ret_hoff & (image->cluster_size - 1))
-        return byre_error_set(err, -EIO,
-                              "'%s': Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx64 ")",
-                              image->store->name, *ret_hoff, index);
+        return byre_corrupt_locked(image, err,
+                                   "Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx64 ")", *ret_hoff,
+                                   index);
     return 0;
 }
 
