@@ -41,6 +41,8 @@ int byre_argument_cache(const char *what, const char *text, enum byre_cache *ret
         { "directsync", BYRE_CACHE_DIRECTSYNC },
     };
 
+    if (!text)
+        return 0;
     for (unsigned i = 0; i < ARRAY_LEN(modes); i++) {
         if (strcmp(text, modes[i].name) != 0)
             continue;
@@ -53,7 +55,7 @@ int byre_argument_cache(const char *what, const char *text, enum byre_cache *ret
 
 int byre_argument_source_cache(const char *text, enum byre_cache *ret_cache)
 {
-    return text ? byre_argument_cache("source cache", text, ret_cache) : 0;
+    return byre_argument_cache("source cache", text, ret_cache);
 }
 
 bool byre_argument_format_known(const char *format)
