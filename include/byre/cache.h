@@ -6,9 +6,11 @@
 #define BYRE_CACHE_H
 
 enum byre_cache {
-    BYRE_CACHE_WRITEBACK, /* the page cache; flushes make durable */
-    BYRE_CACHE_NONE,      /* O_DIRECT; flushes make durable */
-    BYRE_CACHE_UNSAFE,    /* the page cache; flushes do not reach the medium */
+    BYRE_CACHE_WRITEBACK,    /* the page cache; flushes make durable */
+    BYRE_CACHE_NONE,         /* O_DIRECT; flushes make durable */
+    BYRE_CACHE_UNSAFE,       /* the page cache; flushes do not reach the medium */
+    BYRE_CACHE_WRITETHROUGH, /* the page cache; every change is durable when its call returns */
+    BYRE_CACHE_DIRECTSYNC,   /* O_DIRECT; every change is durable when its call returns */
 };
 
 #endif

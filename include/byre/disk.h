@@ -2,8 +2,9 @@
 /*
  * A disk: what a front end sees.  An image with its chain of backing files, opened as one flat range of bytes.
  *
- * All calls are blocking and thread-safe on one disk, byre_close apart.  Offsets and lengths are bytes, of any
- * alignment, within byre_get_size.  Calls return 0 or a negative errno and fill `err` (which may be NULL).
+ * All calls are blocking and thread-safe on one disk, byre_close and byre_truncate apart.  Offsets and lengths
+ * are bytes, of any alignment, within byre_get_size.  Calls return 0 or a negative errno and fill `err` (which
+ * may be NULL).
  *   -EINVAL  misuse: a range past the end, a bad flag; nothing changed
  *   -EROFS   a write to a disk that was opened for reading, or that a failed write has made read-only
  *   -EIO     the medium or the image failed
@@ -50,13 +51,36 @@ uint64_t byre_get_size(const struct byre_disk *disk);
 int byre_pread(struct byre_disk *disk, void *buf, size_t length, uint64_t goff, struct byre_error *err);
 int byre_pwrite(struct byre_disk *disk, const void *buf, size_t length, uint64_t goff, struct byre_error *err);
 
-#define BYRE_WRITE_ZEROES_UNMAP 1u /* the host space may be given back */
+#define BYRE_WRITE_ZEROES_UNMAP       1u /* the host space may be given back */
+#define BYRE_WRITE_FUA                2u /* durable when the call returns 0 */
+#define BYRE_WRITE_ZEROES_NO_FALLBACK 4u /* -ENOTSUP, nothing changed, where zeros would have to be written as data */
+
+/* The same with vectors, which are not changed; any count, any lengths.  `flags`: BYRE_WRITE_FUA. */
+int byre_preadv(struct byre_disk *disk, const struct iovec *iov, int iov_count, uint64_t goff,
+                struct byre_error *err);
+int byre_pwritev(struct byre_disk *disk, const struct iovec *iov, int iov_count, uint64_t goff, unsigned flags,
+                 struct byre_error *err);
 
 int byre_write_zeroes(struct byre_disk *disk, uint64_t goff, uint64_t length, unsigned flags,
                       struct byre_error *err);
 
+/*
+ * Writes whole clusters in compressed form, those that do not get smaller as they are.  `goff` and `length` are
+ * multiples of the cluster size, but the last cluster of the disk may be short: -EINVAL.  -ENOTSUP where the
+ * format has no compression.
+ */
+int byre_write_compressed(struct byre_disk *disk, const void *buf, size_t length, uint64_t goff,
+                          struct byre_error *err);
+
 /* The contents are not needed any more.  Whole clusters then read as zero; the rest keeps its contents. */
 int byre_discard(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err);
+
+/*
+ * Makes the disk larger, durably; what is new reads as zero.  `preallocation`: "off", "falloc", "full", for qcow2 also
+ * "metadata"; NULL: off.  A size of qcow2 is a multiple of 512, that of a raw file is rounded up to one.  -ENOTSUP for
+ * a smaller size; after any failure a qcow2 disk has its old one.  No other call may be under way on the disk.
+ */
+int byre_truncate(struct byre_disk *disk, uint64_t size, const char *preallocation, struct byre_error *err);
 
 /* Every write that was completed before the call is durable when it returns 0. */
 int byre_flush(struct byre_disk *disk, struct byre_error *err);

@@ -27,53 +27,35 @@ int byre_argument_size(const char *what, const char *text, uint64_t *ret_size)
     return r < 0 ? -1 : 0;
 }
 
-static const struct cache_mode {
-    const char *name;
-    enum byre_cache cache;
-    bool read_only; /* stands for another mode as long as nothing is written; with writes it is refused */
-} cache_modes[] = {
-    { "none", BYRE_CACHE_NONE, false },
-    { "off", BYRE_CACHE_NONE, false },
-    { "writeback", BYRE_CACHE_WRITEBACK, false },
-    { "unsafe", BYRE_CACHE_UNSAFE, false },
-    { "writethrough", BYRE_CACHE_WRITEBACK, true },
-    { "directsync", BYRE_CACHE_NONE, true },
-};
-
-/* NULL if there is none of this name. */
-static const struct cache_mode *find_cache_mode(const char *name)
+int byre_argument_cache(const char *what, const char *text, enum byre_cache *ret_cache)
 {
-    for (unsigned i = 0; i < ARRAY_LEN(cache_modes); i++)
-        if (strcmp(name, cache_modes[i].name) == 0)
-            return &cache_modes[i];
-    return NULL;
-}
-
-static int read_cache(const char *what, const char *text, bool written, enum byre_cache *ret_cache)
-{
-    const struct cache_mode *mode = text ? find_cache_mode(text) : NULL;
+    static const struct {
+        const char *name;
+        enum byre_cache cache;
+    } modes[] = {
+        { "none", BYRE_CACHE_NONE },
+        { "off", BYRE_CACHE_NONE },
+        { "writeback", BYRE_CACHE_WRITEBACK },
+        { "unsafe", BYRE_CACHE_UNSAFE },
+        { "writethrough", BYRE_CACHE_WRITETHROUGH },
+        { "directsync", BYRE_CACHE_DIRECTSYNC },
+    };
 
     if (!text)
         return 0;
-    if (!mode || (mode->read_only && written)) {
-        if (mode)
-            byre_complain("Cache mode '%s' is not supported", text);
-        else
-            byre_complain("Invalid %s option: %s", what, text);
-        return -1;
+    for (unsigned i = 0; i < ARRAY_LEN(modes); i++) {
+        if (strcmp(text, modes[i].name) != 0)
+            continue;
+        *ret_cache = modes[i].cache;
+        return 0;
     }
-    *ret_cache = mode->cache;
-    return 0;
-}
-
-int byre_argument_cache(const char *what, const char *text, enum byre_cache *ret_cache)
-{
-    return read_cache(what, text, true, ret_cache);
+    byre_complain("Invalid %s option: %s", what, text);
+    return -1;
 }
 
 int byre_argument_source_cache(const char *text, enum byre_cache *ret_cache)
 {
-    return read_cache("source cache", text, false, ret_cache);
+    return byre_argument_cache("source cache", text, ret_cache);
 }
 
 bool byre_argument_format_known(const char *format)

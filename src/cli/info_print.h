@@ -12,6 +12,9 @@
 /* On standard output. */
 void byre_info_print_text(const struct byre_info *info);
 
+/* The part of it that only images of this format have. */
+void byre_info_print_specific(const struct byre_info *info);
+
 /* An object of qemu's QAPI type ImageInfo. */
 json_t *byre_info_to_json(const struct byre_info *info);
 

@@ -64,8 +64,10 @@ static void print_bitmaps(const struct byre_info *info)
     }
 }
 
-static void print_qcow2(const struct byre_info *info)
+void byre_info_print_specific(const struct byre_info *info)
 {
+    if (strcmp(info->format, "qcow2") != 0)
+        return;
     printf("Format specific information:\n");
     printf("    compat: %s\n", info->version < 3 ? "0.10" : "1.1");
     printf("    compression type: %s\n", info->compression_type);
@@ -116,6 +118,5 @@ void byre_info_print_text(const struct byre_info *info)
         printf("cleanly shut down: no\n");
     print_backing(info);
     print_snapshots(info);
-    if (strcmp(info->format, "qcow2") == 0)
-        print_qcow2(info);
+    byre_info_print_specific(info);
 }

@@ -24,6 +24,7 @@ static const struct byre_verb *const verbs[] = {
     &byre_verb_convert,
     &byre_verb_create,
     &byre_verb_info,
+    &byre_verb_io,
     &byre_verb_map,
 };
 
@@ -102,6 +103,10 @@ static int run_program(int argc, char **argv)
         { NULL, 0, NULL, 0 },
     };
 
+    /* qemu-io has no verbs: all of its options are those of the command. */
+    if (strcmp(byre_program_name(), "qemu-io") == 0 &&
+        !(argc == 2 && (strcmp(argv[1], "-V") == 0 || strcmp(argv[1], "--version") == 0)))
+        return byre_verb_io.run(&byre_verb_io, argc, argv);
     opterr = 0;
     switch (getopt_long(argc, argv, shorts, longs, NULL)) {
     case -1:

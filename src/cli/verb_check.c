@@ -35,7 +35,7 @@ static const struct byre_option options[] = {
     { 'r', "repair", "WHAT", "repair what is found: leaks, or all" },
     { OPT_OUTPUT, "output", "OFMT", "how to print: human (default) or json" },
     { 'q', NULL, NULL, "print nothing but errors" },
-    { 'T', NULL, "SRC_CACHE", "cache mode: writeback (default), none or unsafe" },
+    { 'T', NULL, "SRC_CACHE", "cache mode; by default writeback" },
     { 'U', "force-share", NULL, "open the image although another program writes to it" },
     { OPT_OBJECT, "object", "OBJECTDEF", NULL },
     { OPT_IMAGE_OPTS, "image-opts", NULL, NULL },

@@ -31,7 +31,7 @@ static const struct byre_option options[] = {
     { 's', NULL, NULL, "strict: sizes and allocation must be the same too" },
     { 'p', NULL, NULL, "show progress" },
     { 'q', NULL, NULL, "print nothing but errors" },
-    { 'T', NULL, "SRC_CACHE", "cache mode: writeback (default), none or unsafe" },
+    { 'T', NULL, "SRC_CACHE", "cache mode; by default writeback" },
     { 'U', "force-share", NULL, "open the images although another program writes to them" },
     { OPT_OBJECT, "object", "OBJECTDEF", NULL },
     { OPT_IMAGE_OPTS, "image-opts", NULL, NULL },

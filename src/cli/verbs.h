@@ -13,6 +13,7 @@ extern const struct byre_verb byre_verb_compare;
 extern const struct byre_verb byre_verb_convert;
 extern const struct byre_verb byre_verb_create;
 extern const struct byre_verb byre_verb_info;
+extern const struct byre_verb byre_verb_io;
 extern const struct byre_verb byre_verb_map;
 
 #endif

@@ -22,11 +22,11 @@
 #include "base/cleanup.h"
 #include "disk/disk.h"
 #include "disk/open.h"
+#include "disk/resize.h"
 #include "store/file.h"
 
 #define DEFAULT_CLUSTER_SIZE 65536u
 #define DEFAULT_REFCOUNT_BITS 16u
-#define FULL_BUFFER (1u << 20)
 
 /* The options as numbers. */
 struct plan {
@@ -54,16 +54,14 @@ static int bad_value(const char *option, const char *value, struct byre_error *e
 
 static int plan_preallocation(const char *word, struct plan *plan, struct byre_error *err)
 {
-    static const char *const words[] = { "off", "metadata", "falloc", "full" };
-    int i = word ? find_word(word, words, ARRAY_LEN(words)) : BYRE_PREALLOC_OFF;
+    bool known = byre_disk_preallocation_mode(word, &plan->image.preallocation);
 
-    if (i < 0 && !plan->qcow2)
+    if (!known && !plan->qcow2)
         return byre_error_set(err, -EINVAL, "invalid parameter value: %s", word);
-    if (i < 0)
+    if (!known)
         return bad_value("preallocation", word, err);
-    if (i == BYRE_PREALLOC_METADATA && !plan->qcow2)
+    if (plan->image.preallocation == BYRE_PREALLOC_METADATA && !plan->qcow2)
         return byre_error_set(err, -EINVAL, "Unsupported preallocation mode: %s", word);
-    plan->image.preallocation = (enum byre_preallocation)i;
     return 0;
 }
 
@@ -189,23 +187,6 @@ static int make_plan(const struct byre_create_options *options, struct plan *pla
 
 /* --- making the file ------------------------------------------------------------------------------------ */
 
-/* Writes zeros everywhere: not what the file system might take for zeros, but bytes. */
-static int write_full(struct byre_store *store, uint64_t size, struct byre_error *err)
-{
-    CLEANUP(free_ptr) uint8_t *zeros = aligned_alloc(4096, FULL_BUFFER);
-    uint64_t part;
-    int r = 0;
-
-    if (!zeros)
-        return byre_error_set_errno(err, -ENOMEM, "could not preallocate '%s'", store->name);
-    memset(zeros, 0, FULL_BUFFER);
-    for (uint64_t at = 0; r == 0 && at < size; at += part) {
-        part = MIN(size - at, (uint64_t)FULL_BUFFER);
-        r = byre_store_pwrite(store, zeros, part, at, err);
-    }
-    return r;
-}
-
 static int make_raw(struct byre_layer *layer, const struct plan *plan, struct byre_error *err)
 {
     int r = byre_store_truncate(layer->store, plan->size, err);
@@ -213,7 +194,7 @@ static int make_raw(struct byre_layer *layer, const struct plan *plan, struct by
     if (r == 0 && plan->image.preallocation == BYRE_PREALLOC_FALLOC)
         r = byre_store_allocate(layer->store, 0, plan->size, err);
     if (r == 0 && plan->image.preallocation == BYRE_PREALLOC_FULL)
-        r = write_full(layer->store, plan->size, err);
+        r = byre_disk_write_full(layer->store, 0, plan->size, err);
     layer->size = plan->size;
     return r;
 }

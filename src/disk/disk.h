@@ -34,10 +34,12 @@ struct byre_disk {
     uint64_t size;
     uint32_t grain;            /* mapping unit: the smallest cluster size of the chain, a power of two */
     bool writable;
+    bool write_through;        /* every change is flushed before its call returns */
     bool created;              /* byre_create_open made the file: remove it if it is never sealed */
     bool unsealed;
     struct byre_epoch own_epoch; /* for disks whose top layer is raw */
     struct byre_epoch *epoch;    /* the one in force */
+    uint64_t map_bytes;          /* budget of the flat map, as it was asked for */
     struct byre_flat_map *map;   /* NULL: a raw disk, whose map is the identity */
     struct byre_inflated *inflated; /* NULL where `map` is */
     _Atomic int poisoned;        /* raw: 0, or the error of a flush that failed; qcow2 has its own */
@@ -50,6 +52,13 @@ struct byre_disk {
  */
 int byre_disk_map(struct byre_disk *disk, unsigned first_layer, uint64_t goff, uint64_t length,
                   byre_extent_vec *out, struct byre_error *err);
+
+/* After a request that returned `r`: notes that the image has turned out to be corrupt, if that is why.  Returns `r`.
+ * The caller is in no epoch. */
+int byre_disk_finish(struct byre_disk *disk, int r);
+
+/* -EROFS with the reason if the disk may not be changed. */
+int byre_disk_check_writable(struct byre_disk *disk, struct byre_error *err);
 
 /* The format names of this build: "raw", "qcow2". */
 bool byre_format_known(const char *format);

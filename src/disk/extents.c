@@ -138,5 +138,5 @@ int byre_extents(struct byre_disk *disk, uint64_t goff, uint64_t length,
                               disk->size);
     r = disk->layers[0].qcow2 ? walk_mapped(&walk, err) : walk_raw(&walk, err);
     vec_done(&walk.extents);
-    return r;
+    return byre_disk_finish(disk, r);
 }

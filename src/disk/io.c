@@ -7,6 +7,8 @@
  *       engine, and outside the epoch, so that it does not wait for itself.
  *   R3. After a failed flush, and when the engine has become read-only for another reason, nothing is written any more.
  *   R4. A disk that was taken for raw because nothing else matched stays so: see byre_probe.
+ *   R5. A change that shall be durable when its call returns is an ordinary one and a flush, which may join the
+ *       commit of others.
  */
 #include "config.h"
 
@@ -16,6 +18,7 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
+#include "base/iov.h"
 #include "disk/disk.h"
 #include "disk/flat_map.h"
 #include "disk/inflated.h"
@@ -23,7 +26,17 @@
 #include "disk/open.h"
 #include "store/event.h"
 
-enum { BATCH = 32 }; /* extents that are looked up at a time */
+enum {
+    BATCH = 32,  /* extents that are looked up at a time */
+    PIECES = 64, /* buffers that are written at a time */
+};
+
+/* What a write takes its bytes from. */
+struct source {
+    const struct iovec *iov;
+    int count;
+    uint64_t length;
+};
 
 static int check_range(const struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err)
 {
@@ -34,12 +47,10 @@ static int check_range(const struct byre_disk *disk, uint64_t goff, uint64_t len
                           disk->size);
 }
 
-static int check_change(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err)
+int byre_disk_check_writable(struct byre_disk *disk, struct byre_error *err)
 {
-    int r = check_range(disk, goff, length, err), poisoned = atomic_load(&disk->poisoned);
+    int poisoned = atomic_load(&disk->poisoned);
 
-    if (r < 0)
-        return r;
     if (!disk->writable)
         return byre_error_set(err, -EROFS, "'%s' was opened for reading only", disk->layers[0].name);
     if (disk->map)
@@ -48,6 +59,28 @@ static int check_change(struct byre_disk *disk, uint64_t goff, uint64_t length, 
         return byre_error_set(err, -EROFS, "'%s' is read-only since a write to it failed: %s",
                               disk->layers[0].name, strerror(-poisoned));
     return 0;
+}
+
+static int check_change(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err)
+{
+    int r = check_range(disk, goff, length, err);
+
+    return r < 0 ? r : byre_disk_check_writable(disk, err);
+}
+
+int byre_disk_finish(struct byre_disk *disk, int r)
+{
+    if (r == -EIO && disk->map)
+        byre_qcow2_mark_corrupt(disk->layers[0].qcow2);
+    return r;
+}
+
+/* After a change that returned `r`: makes it durable where it shall be (R5). */
+static int complete_change(struct byre_disk *disk, unsigned flags, int r, struct byre_error *err)
+{
+    if (r == 0 && (disk->write_through || (flags & BYRE_WRITE_FUA)))
+        return byre_flush(disk, err);
+    return byre_disk_finish(disk, r);
 }
 
 /* --- reading -------------------------------------------------------------------------------------------- */
@@ -85,13 +118,29 @@ int byre_pread(struct byre_disk *disk, void *buf, size_t length, uint64_t goff, 
     }
     for (; r == 0 && done < length; done += part)
         r = read_batch(disk, (uint8_t *)buf + done, goff + done, length - done, &part, err);
+    return byre_disk_finish(disk, r);
+}
+
+int byre_preadv(struct byre_disk *disk, const struct iovec *iov, int iov_count, uint64_t goff,
+                struct byre_error *err)
+{
+    uint64_t length;
+    int r;
+
+    if (iov_count < 0 || !byre_iov_length(iov, iov_count, &length))
+        return byre_error_set(err, -EINVAL, "'%s': bad vector", disk->layers[0].name);
+    r = check_range(disk, goff, length, err);
+    for (int i = 0; r == 0 && i < iov_count; i++) {
+        r = byre_pread(disk, iov[i].iov_base, iov[i].iov_len, goff, err);
+        goff += iov[i].iov_len;
+    }
     return r;
 }
 
 /* --- writing -------------------------------------------------------------------------------------------- */
 
 /* Would the first sector, with these bytes (NULL: zeros) in it, be taken for another format? */
-static int check_first_sector(struct byre_disk *disk, const uint8_t *bytes, uint64_t goff, uint64_t length,
+static int check_first_sector(struct byre_disk *disk, const struct source *source, uint64_t goff, uint64_t length,
                               struct byre_error *err)
 {
     uint8_t sector[BYRE_SECTOR];
@@ -101,8 +150,8 @@ static int check_first_sector(struct byre_disk *disk, const uint8_t *bytes, uint
 
     if (r < 0)
         return r;
-    if (bytes)
-        memcpy(sector + goff, bytes, part);
+    if (source)
+        byre_iov_gather(source->iov, source->count, 0, sector + goff, part);
     else
         memset(sector + goff, 0, part);
     format = byre_probe(sector, sizeof sector);
@@ -120,27 +169,44 @@ static bool is_guarded(const struct byre_disk *disk, uint64_t goff, uint64_t len
     return disk->layers[0].probed_raw && goff < BYRE_SECTOR && length;
 }
 
-static int write_raw(struct byre_disk *disk, const void *buf, size_t length, uint64_t goff,
-                     struct byre_error *err)
+static int write_raw(struct byre_disk *disk, const struct source *source, uint64_t goff, struct byre_error *err)
 {
     struct byre_store *store = disk->layers[0].store;
     int r;
 
     byre_store_event(store, BYRE_EVENT_WRITE_AIO);
-    if (!is_guarded(disk, goff, length))
-        return byre_store_pwrite(store, buf, length, goff, err);
+    if (!is_guarded(disk, goff, source->length))
+        return byre_store_pwritev(store, source->iov, source->count, goff, err);
     LOCK_SCOPE(&disk->guard);
-    r = check_first_sector(disk, buf, goff, length, err);
-    return r < 0 ? r : byre_store_pwrite(store, buf, length, goff, err);
+    r = check_first_sector(disk, source, goff, source->length, err);
+    return r < 0 ? r : byre_store_pwritev(store, source->iov, source->count, goff, err);
 }
 
-/* Writes the start of the range as far as it is exclusive data; *ret_done is how much that was. */
-static int write_fast(struct byre_disk *disk, const uint8_t *buf, uint64_t goff, size_t length,
-                      size_t *ret_done, struct byre_error *err)
+/* Writes `length` bytes of the source, from `from` on, to the store. */
+static int write_part(struct byre_store *store, const struct source *source, uint64_t from, uint64_t length,
+                      uint64_t hoff, struct byre_error *err)
+{
+    struct iovec pieces[PIECES];
+    uint64_t part;
+    int r = 0;
+
+    for (uint64_t done = 0; r == 0 && done < length; done += part) {
+        int count = byre_iov_slice(source->iov, source->count, from + done, length - done, pieces, PIECES, &part);
+
+        r = byre_store_pwritev(store, pieces, count, hoff + done, err);
+    }
+    return r;
+}
+
+/* Writes what comes after the first `from` bytes, as far as it is exclusive data; *ret_done is how much that was. */
+static int write_fast(struct byre_disk *disk, const struct source *source, uint64_t from, uint64_t goff,
+                      uint64_t *ret_done, struct byre_error *err)
 {
     struct byre_extent extents[BATCH];
     uint64_t ticket = byre_epoch_enter(disk->epoch);
-    int count = byre_flat_map_lookup(disk->map, goff, length, true, extents, BATCH, err), r = 0;
+    /* What cannot be looked up is left to the engine, which need not know what lies below a whole cluster. */
+    int count = byre_flat_map_lookup(disk->map, goff + from, source->length - from, true, extents, BATCH, NULL);
+    int r = 0;
 
     *ret_done = 0;
     for (int i = 0; r == 0 && i < count; i++) {
@@ -149,38 +215,75 @@ static int write_fast(struct byre_disk *disk, const uint8_t *buf, uint64_t goff,
         if (extent->kind != BYRE_EXTENT_DATA || extent->layer != 0 || !extent->exclusive)
             break;
         byre_store_event(disk->layers[0].store, BYRE_EVENT_WRITE_AIO);
-        r = byre_store_pwrite(disk->layers[0].store, buf + *ret_done, extent->length, extent->hoff, err);
+        r = write_part(disk->layers[0].store, source, from + *ret_done, extent->length, extent->hoff, err);
         *ret_done += extent->length;
     }
     byre_epoch_leave(disk->epoch, ticket);
-    return count < 0 ? count : r;
+    return r;
 }
 
-static int write_qcow2(struct byre_disk *disk, const uint8_t *buf, size_t length, uint64_t goff,
-                       struct byre_error *err)
+/* Writes the rest of the source, from `from` on, through the engine. */
+static int write_slow(struct byre_disk *disk, const struct source *source, uint64_t from, uint64_t goff,
+                      struct byre_error *err)
 {
-    size_t done = 0, part;
+    struct iovec pieces[PIECES];
+    uint64_t part;
     int r = 0;
 
-    do {
-        r = write_fast(disk, buf + done, goff + done, length - done, &part, err);
-        done += part;
-    } while (r == 0 && part && done < length);
-    if (r == 0 && done < length) {
-        struct iovec iov = { (void *)(buf + done), length - done };
+    for (; r == 0 && from < source->length; from += part) {
+        int count = byre_iov_slice(source->iov, source->count, from, source->length - from, pieces, PIECES, &part);
 
-        r = byre_qcow2_writev(disk->layers[0].qcow2, goff + done, &iov, 1, iov.iov_len, err);
+        r = byre_qcow2_writev(disk->layers[0].qcow2, goff + from, pieces, count, part, err);
     }
     return r;
 }
 
+static int write_qcow2(struct byre_disk *disk, const struct source *source, uint64_t goff, struct byre_error *err)
+{
+    uint64_t done = 0, part;
+    int r = 0;
+
+    do {
+        r = write_fast(disk, source, done, goff, &part, err);
+        done += part;
+    } while (r == 0 && part && done < source->length);
+    return r < 0 ? r : write_slow(disk, source, done, goff, err);
+}
+
+int byre_pwritev(struct byre_disk *disk, const struct iovec *iov, int iov_count, uint64_t goff, unsigned flags,
+                 struct byre_error *err)
+{
+    struct source source = { .iov = iov, .count = iov_count };
+    int r;
+
+    if (iov_count < 0 || !byre_iov_length(iov, iov_count, &source.length))
+        return byre_error_set(err, -EINVAL, "'%s': bad vector", disk->layers[0].name);
+    if (flags & ~BYRE_WRITE_FUA)
+        return byre_error_set(err, -EINVAL, "unknown flags %#x", flags);
+    r = check_change(disk, goff, source.length, err);
+    if (r == 0 && source.length)
+        r = disk->map ? write_qcow2(disk, &source, goff, err) : write_raw(disk, &source, goff, err);
+    return complete_change(disk, flags, r, err);
+}
+
 int byre_pwrite(struct byre_disk *disk, const void *buf, size_t length, uint64_t goff, struct byre_error *err)
+{
+    struct iovec iov = { (void *)buf, length };
+
+    return byre_pwritev(disk, &iov, 1, goff, 0, err);
+}
+
+int byre_write_compressed(struct byre_disk *disk, const void *buf, size_t length, uint64_t goff,
+                          struct byre_error *err)
 {
     int r = check_change(disk, goff, length, err);
 
-    if (r < 0 || length == 0)
+    if (r < 0)
         return r;
-    return disk->map ? write_qcow2(disk, buf, length, goff, err) : write_raw(disk, buf, length, goff, err);
+    if (!disk->map)
+        return byre_error_set(err, -ENOTSUP, "'%s': format raw has no compressed clusters", disk->layers[0].name);
+    r = byre_qcow2_write_compressed(disk->layers[0].qcow2, goff, buf, length, err);
+    return complete_change(disk, 0, r, err);
 }
 
 /* --- zeros and discards --------------------------------------------------------------------------------- */
@@ -198,20 +301,28 @@ static int zero_raw(struct byre_disk *disk, uint64_t goff, uint64_t length, unsi
     return r < 0 ? r : byre_store_write_zeroes(store, goff, length, flags, err);
 }
 
+/* The flags of the store that say the same. */
+static unsigned store_flags(unsigned flags)
+{
+    return (flags & BYRE_WRITE_ZEROES_UNMAP ? BYRE_ZERO_UNMAP : 0u) |
+           (flags & BYRE_WRITE_ZEROES_NO_FALLBACK ? BYRE_ZERO_NO_FALLBACK : 0u);
+}
+
 int byre_write_zeroes(struct byre_disk *disk, uint64_t goff, uint64_t length, unsigned flags,
                       struct byre_error *err)
 {
+    unsigned known = BYRE_WRITE_ZEROES_UNMAP | BYRE_WRITE_FUA | BYRE_WRITE_ZEROES_NO_FALLBACK;
     int r = check_change(disk, goff, length, err);
 
     if (r < 0)
         return r;
-    if (flags & ~BYRE_WRITE_ZEROES_UNMAP)
+    if (flags & ~known)
         return byre_error_set(err, -EINVAL, "unknown flags %#x", flags);
-    if (length == 0)
-        return 0;
-    if (disk->map)
-        return byre_qcow2_write_zeroes(disk->layers[0].qcow2, goff, length, flags, err);
-    return zero_raw(disk, goff, length, flags & BYRE_WRITE_ZEROES_UNMAP ? BYRE_ZERO_UNMAP : 0, err);
+    if (length && disk->map)
+        r = byre_qcow2_write_zeroes(disk->layers[0].qcow2, goff, length, flags, err);
+    else if (length)
+        r = zero_raw(disk, goff, length, store_flags(flags), err);
+    return complete_change(disk, flags, r, err);
 }
 
 /* A hole is made of the whole blocks in the range, where the store can do that. */
@@ -235,11 +346,11 @@ int byre_discard(struct byre_disk *disk, uint64_t goff, uint64_t length, struct 
 {
     int r = check_change(disk, goff, length, err);
 
-    if (r < 0 || length == 0)
-        return r;
-    if (disk->map)
-        return byre_qcow2_discard(disk->layers[0].qcow2, goff, length, err);
-    return discard_raw(disk, goff, length, err);
+    if (r == 0 && length && disk->map)
+        r = byre_qcow2_discard(disk->layers[0].qcow2, goff, length, err);
+    else if (r == 0 && length)
+        r = discard_raw(disk, goff, length, err);
+    return complete_change(disk, 0, r, err);
 }
 
 /* --- the rest ------------------------------------------------------------------------------------------- */

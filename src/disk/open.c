@@ -312,10 +312,13 @@ int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *o
     disk->size = top->size;
     disk->grain = smallest_cluster(disk);
     disk->writable = options->writable;
+    disk->write_through =
+        options->cache == BYRE_CACHE_WRITETHROUGH || options->cache == BYRE_CACHE_DIRECTSYNC;
     if (!top->qcow2)
         return 0;
     disk->epoch = byre_qcow2_epoch(top->qcow2);
-    r = byre_flat_map_new(disk, options->map_bytes, &disk->map, err);
+    disk->map_bytes = options->map_bytes;
+    r = byre_flat_map_new(disk, disk->map_bytes, &disk->map, err);
     if (r == 0)
         r = byre_inflated_new(&disk->inflated, err);
     if (r < 0)

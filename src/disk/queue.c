@@ -353,7 +353,7 @@ static bool writes_are_plain(const struct byre_disk *disk, const struct byre_req
 {
     const struct byre_layer *top = &disk->layers[0];
 
-    if (!disk->writable || request->flags || (top->probed_raw && request->goff < BYRE_SECTOR))
+    if (!disk->writable || disk->write_through || request->flags || (top->probed_raw && request->goff < BYRE_SECTOR))
         return false;
     return top->qcow2 ? byre_qcow2_check_writable(top->qcow2, NULL) == 0 : atomic_load(&disk->poisoned) == 0;
 }

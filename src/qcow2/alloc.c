@@ -26,7 +26,7 @@ int byre_alloc_check_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t
 
     if (!what)
         return 0;
-    return byre_refcount_missing(image, cluster, what, err);
+    return byre_refcount_missing_locked(image, cluster, what, err);
 }
 
 int byre_alloc_zero_fill(struct byre_qcow2 *image, uint64_t hoff, uint64_t length, struct byre_error *err)

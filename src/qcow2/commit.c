@@ -234,8 +234,7 @@ static int take_back_locked(struct byre_qcow2 *image, const struct commit *commi
     return 0;
 }
 
-/* Nothing refers to a new image before it is sealed, so that its order of writing does not matter until then. */
-static int barrier(struct byre_qcow2 *image, struct byre_error *err)
+int byre_barrier(struct byre_qcow2 *image, struct byre_error *err)
 {
     return image->sealed ? byre_store_flush(image->store, err) : 0;
 }
@@ -253,24 +252,24 @@ static int write_phases(struct byre_qcow2 *image, struct commit *commit, bool *r
     rc = byre_commit_list_write(&commit->refcounts, image->store, err);
     *ret_harmless = rc == -ENOSPC || rc == -EDQUOT;
     if (rc == 0)
-        rc = barrier(image, err);
+        rc = byre_barrier(image, err);
     if (rc == 0 && (commit->header_switch || commit->entries.pieces.len)) {
         byre_store_event(image->store, commit->header_switch ? BYRE_EVENT_REFBLOCK_ALLOC_SWITCH_TABLE
                                                              : BYRE_EVENT_REFBLOCK_ALLOC_HOOKUP);
         rc = commit->header_switch ? byre_header_switch(image->store, &commit->header, image->sealed, err)
                                    : byre_commit_list_write(&commit->entries, image->store, err);
         if (rc == 0)
-            rc = barrier(image, err);
+            rc = byre_barrier(image, err);
     }
     if (rc == 0 && commit->links.pieces.len) {
         rc = byre_commit_list_write(&commit->links, image->store, err);
         if (rc == 0)
-            rc = barrier(image, err);
+            rc = byre_barrier(image, err);
     }
     return rc;
 }
 
-static void poison_locked(struct byre_qcow2 *image, int code)
+void byre_poison_locked(struct byre_qcow2 *image, int code)
 {
     if (!image->poisoned)
         image->poisoned = code;
@@ -296,7 +295,7 @@ static int lead_locked(struct byre_qcow2 *image, struct byre_error *err)
             image->commits_done = number;
             byre_free_reap_locked(image);
         } else if (!harmless || take_back_locked(image, &commit) < 0) {
-            poison_locked(image, rc);
+            byre_poison_locked(image, rc);
         }
         pthread_cond_broadcast(&image->commit_done);
     }
@@ -370,6 +369,9 @@ int byre_qcow2_check_writable(struct byre_qcow2 *image, struct byre_error *err)
 {
     if (!image->writable)
         return byre_error_set(err, -EROFS, "'%s' was opened read-only", image->store->name);
+    if (image->corrupt)
+        return byre_error_set(err, -EROFS, "'%s': read-only since it was found to be corrupt: %s", image->store->name,
+                              image->corruption);
     return image->poisoned ? poison_error(image, -EROFS, err) : 0;
 }
 
@@ -387,11 +389,7 @@ int byre_check_writable_locked(struct byre_qcow2 *image, struct byre_error *err)
     if (rc < 0 || !image->lazy || image->dirty_bit_durable)
         return rc;
     image->header.incompatible |= BYRE_QCOW2_INCOMPAT_DIRTY;
-    rc = byre_header_switch(image->store, &image->header, image->sealed, err);
-    if (rc == 0)
-        rc = barrier(image, err);
-    if (rc < 0)
-        poison_locked(image, rc);
+    rc = byre_header_settle_locked(image, err);
     image->dirty_bit_durable = rc == 0;
     return rc;
 }

@@ -11,11 +11,13 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "base/endian.h"
+#include "qcow2/compress.h"
 #include "qcow2/image.h"
 
 #define PIECES_MAX 128 /* written in one call */
@@ -221,4 +223,70 @@ void byre_qcow2_abandon_compressed(struct byre_qcow2 *image, struct byre_qcow2_c
         unplace_locked(image, &items[i]);
     pthread_mutex_unlock(&image->mutex);
     byre_range_lock_release(&image->ranges, &items[0].hold);
+}
+
+/* --- compressing and writing in one call --- */
+
+/* Compresses one cluster, `length` bytes of it and then zeros; *ret_packed is 0 if that does not make it smaller. */
+static int pack(struct byre_qcow2 *image, const uint8_t *bytes, uint64_t length, uint8_t *room, uint32_t *ret_packed,
+                struct byre_error *err)
+{
+    CLEANUP(free_ptr) uint8_t *padded = NULL;
+    struct byre_codec *codec = NULL;
+    int64_t packed;
+    int rc;
+
+    if (length < image->cluster_size) {
+        padded = calloc(1, image->cluster_size);
+        if (!padded)
+            return byre_error_set(err, -ENOMEM, "Could not allocate a cluster of %u bytes", image->cluster_size);
+        bytes = memcpy(padded, bytes, length);
+    }
+    rc = byre_codec_take(image, &codec, err);
+    if (rc < 0)
+        return rc;
+    packed = byre_codec_compress(codec, bytes, image->cluster_size, room, image->cluster_size - 1, err);
+    byre_codec_give(image, codec);
+    *ret_packed = packed < 0 ? 0 : (uint32_t)packed;
+    return packed < 0 ? (int)packed : 0;
+}
+
+static int write_packed(struct byre_qcow2 *image, uint64_t goff, const void *data, uint32_t length,
+                        struct byre_error *err)
+{
+    struct byre_qcow2_compressed item = { .goff = goff, .data = data, .length = length };
+    int rc = byre_qcow2_reserve_compressed(image, &item, 1, err);
+
+    if (rc < 0)
+        return rc;
+    rc = byre_qcow2_fill_compressed(image, &item, 1, err);
+    if (rc == 0)
+        return byre_qcow2_publish_compressed(image, &item, 1, err);
+    byre_qcow2_abandon_compressed(image, &item, 1);
+    return rc;
+}
+
+int byre_qcow2_write_compressed(struct byre_qcow2 *image, uint64_t goff, const void *buf, uint64_t length,
+                                struct byre_error *err)
+{
+    uint64_t mask = image->cluster_size - 1, end = goff + length, part;
+    CLEANUP(free_ptr) uint8_t *room = malloc(image->cluster_size);
+    int rc = 0;
+
+    if (!byre_range_within(goff, length, image->header.size) || (goff & mask) ||
+        ((end & mask) && end != image->header.size))
+        return byre_error_set(err, -EINVAL, "'%s': only whole clusters can be compressed", image->store->name);
+    if (!room)
+        return byre_error_set(err, -ENOMEM, "Could not allocate a cluster of %u bytes", image->cluster_size);
+    for (; rc == 0 && goff < end; goff += part) {
+        const uint8_t *bytes = (const uint8_t *)buf + (length - (end - goff));
+        struct iovec iov = { (void *)bytes, part = MIN(end - goff, (uint64_t)image->cluster_size) };
+        uint32_t packed = 0;
+
+        rc = pack(image, bytes, part, room, &packed, err);
+        if (rc == 0)
+            rc = packed ? write_packed(image, goff, room, packed, err)
+                        : byre_qcow2_writev(image, goff, &iov, 1, part, err);
+    }
+    return rc;
 }

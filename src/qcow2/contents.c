@@ -12,7 +12,7 @@
 #include "qcow2/compress.h"
 #include "qcow2/image.h"
 
-static int codec_take(struct byre_qcow2 *image, struct byre_codec **ret_codec, struct byre_error *err)
+int byre_codec_take(struct byre_qcow2 *image, struct byre_codec **ret_codec, struct byre_error *err)
 {
     struct byre_codec *codec = NULL;
 
@@ -26,7 +26,7 @@ static int codec_take(struct byre_qcow2 *image, struct byre_codec **ret_codec, s
     return 0;
 }
 
-static void codec_give(struct byre_qcow2 *image, struct byre_codec *codec)
+void byre_codec_give(struct byre_qcow2 *image, struct byre_codec *codec)
 {
     int rc;
 
@@ -50,11 +50,11 @@ int byre_qcow2_read_compressed(struct byre_qcow2 *image, uint64_t hoff, uint32_t
     byre_store_event(image->store, BYRE_EVENT_READ_COMPRESSED);
     rc = byre_store_pread(image->store, bytes, stored, hoff, err);
     if (rc == 0)
-        rc = codec_take(image, &codec, err);
+        rc = byre_codec_take(image, &codec, err);
     if (rc < 0)
         return rc;
     rc = byre_codec_decompress(codec, bytes, stored, buf, image->cluster_size, err);
-    codec_give(image, codec);
+    byre_codec_give(image, codec);
     if (rc < 0)
         byre_error_prepend(err, "'%s': compressed cluster at host offset %#" PRIx64 ": ", image->store->name,
                            hoff);
@@ -97,19 +97,22 @@ static int read_extent(struct byre_qcow2 *image, const struct byre_extent *exten
     return 0;
 }
 
+int byre_read_mapped(struct byre_qcow2 *image, uint64_t goff, void *buf, size_t length, struct byre_error *err)
+{
+    byre_extent_vec extents = VEC_INIT;
+    int rc = byre_qcow2_map(image, goff, length, &extents, err);
+
+    for (size_t i = 0; rc == 0 && i < extents.len; i++)
+        rc = read_extent(image, &extents.ptr[i], (uint8_t *)buf + (extents.ptr[i].goff - goff), err);
+    vec_done(&extents);
+    return rc;
+}
+
 int byre_read_old(struct byre_qcow2 *image, uint64_t goff, void *buf, size_t length, struct byre_error *err)
 {
     uint64_t within = goff < image->header.size ? MIN((uint64_t)length, image->header.size - goff) : 0;
-    byre_extent_vec extents = VEC_INIT;
-    uint8_t *bytes = buf;
-    int rc = 0;
 
     /* Past the end of the disk there is nothing, whatever a larger backing file may hold there. */
-    memset(bytes + within, 0, length - within);
-    if (within)
-        rc = byre_qcow2_map(image, goff, within, &extents, err);
-    for (size_t i = 0; rc == 0 && i < extents.len; i++)
-        rc = read_extent(image, &extents.ptr[i], bytes + (extents.ptr[i].goff - goff), err);
-    vec_done(&extents);
-    return rc;
+    memset((uint8_t *)buf + within, 0, length - within);
+    return within ? byre_read_mapped(image, goff, buf, within, err) : 0;
 }

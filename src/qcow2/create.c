@@ -206,7 +206,7 @@ int byre_qcow2_create(struct byre_store *store, const struct byre_qcow2_create_o
     image->lazy = options->lazy_refcounts;
     rc = lay_out(image, err);
     if (rc == 0)
-        rc = byre_qcow2_preallocate(image, options->preallocation, err);
+        rc = byre_qcow2_preallocate(image, 0, options->preallocation, err);
     if (rc < 0) {
         byre_image_free(image);
         return rc;

@@ -47,7 +47,7 @@ static void decode_common(const uint8_t *buf, struct byre_qcow2_header *h, struc
     backing->hoff = byre_get_be64(buf + AT_BACKING);
     backing->length = byre_get_be32(buf + AT_BACKING + 8);
     h->cluster_bits = byre_get_be32(buf + 20);
-    h->size = byre_get_be64(buf + 24);
+    h->size = byre_get_be64(buf + BYRE_QCOW2_AT_SIZE);
     h->crypt_method = byre_get_be32(buf + 32);
     h->l1_size = byre_get_be32(buf + BYRE_QCOW2_AT_L1);
     h->l1_hoff = byre_get_be64(buf + BYRE_QCOW2_AT_L1 + 4);
@@ -201,7 +201,7 @@ static void encode_common(const struct byre_qcow2_header *h, bool magic, uint8_t
         byre_put_be32(buf, BYRE_QCOW2_MAGIC);
     byre_put_be32(buf + 4, h->version);
     byre_put_be32(buf + 20, h->cluster_bits);
-    byre_put_be64(buf + 24, h->size);
+    byre_put_be64(buf + BYRE_QCOW2_AT_SIZE, h->size);
     byre_put_be32(buf + 32, h->crypt_method);
     byre_put_be32(buf + BYRE_QCOW2_AT_L1, h->l1_size);
     byre_put_be64(buf + BYRE_QCOW2_AT_L1 + 4, h->l1_hoff);

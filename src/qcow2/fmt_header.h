@@ -43,6 +43,7 @@
 #define BYRE_QCOW2_V3_HEADER_LENGTH 104
 
 /* Where single fields stand, for switching them in sector 0. */
+#define BYRE_QCOW2_AT_SIZE 24
 #define BYRE_QCOW2_AT_L1 36       /* l1_size (4), l1_table_offset (8) */
 #define BYRE_QCOW2_AT_REFTABLE 48 /* offset (8), clusters (4) */
 #define BYRE_QCOW2_AT_INCOMPAT 72

@@ -29,3 +29,30 @@ int byre_header_switch(struct byre_store *store, const struct byre_qcow2_header 
     }
     return byre_store_pwrite(store, sector, sizeof sector, 0, err);
 }
+
+int byre_header_settle_locked(struct byre_qcow2 *image, struct byre_error *err)
+{
+    int rc = byre_header_switch(image->store, &image->header, image->sealed, err);
+
+    if (rc == 0)
+        rc = byre_barrier(image, err);
+    if (rc < 0)
+        byre_poison_locked(image, rc);
+    return rc;
+}
+
+int byre_header_switch_size_locked(struct byre_qcow2 *image, uint64_t size, struct byre_error *err)
+{
+    uint8_t sector[SECTOR];
+    int rc = byre_store_pread(image->store, sector, sizeof sector, 0, err);
+
+    if (rc < 0)
+        return rc;
+    byre_put_be64(sector + BYRE_QCOW2_AT_SIZE, size);
+    rc = byre_store_pwrite(image->store, sector, sizeof sector, 0, err);
+    if (rc == 0)
+        rc = byre_barrier(image, err);
+    if (rc < 0)
+        byre_poison_locked(image, rc);
+    return rc;
+}

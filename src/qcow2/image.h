@@ -71,6 +71,8 @@ struct byre_qcow2 {
     _Atomic unsigned metadata_version; /* changes whenever clusters become metadata */
     struct byre_conflict conflict;
     _Atomic int poisoned;     /* 0, or the error that made the image read-only; changed under the mutex */
+    char corruption[256];     /* the first thing that was found to be wrong, or empty: see corrupt.c */
+    _Atomic bool corrupt;     /* read-only because of it; `corruption` does not change any more */
 
     /* allocation */
     uint64_t next_free;       /* no cluster below this index is free */
@@ -138,9 +140,9 @@ static inline uint64_t byre_l2_slice_end(const struct byre_qcow2 *image, uint64_
     return (goff / span + 1) * span;
 }
 /* Checks an entry against the format: -EIO names what is wrong. */
-int byre_l2_entry_check(const struct byre_qcow2 *image, uint64_t entry, uint64_t goff, struct byre_error *err);
+int byre_l2_entry_check_locked(struct byre_qcow2 *image, uint64_t entry, uint64_t goff, struct byre_error *err);
 /* As above, before what it points to is written to or freed: -EIO if metadata lies there, too. */
-int byre_l2_entry_check_change_locked(const struct byre_qcow2 *image, uint64_t entry, uint64_t goff,
+int byre_l2_entry_check_change_locked(struct byre_qcow2 *image, uint64_t entry, uint64_t goff,
                                       struct byre_error *err);
 
 /* Mapping: see map.c. */
@@ -156,8 +158,9 @@ void byre_remapped_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t coun
 /* A cluster without a refcount block has the count 0. */
 int byre_refcount_read_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t *ret_count,
                               struct byre_error *err);
-/* -EIO: `cluster` has no reference, although `what` lies there. */
-int byre_refcount_missing(const struct byre_qcow2 *image, uint64_t cluster, const char *what, struct byre_error *err);
+/* -EIO, and the image is corrupt: `cluster` has no reference, although `what` lies there. */
+int byre_refcount_missing_locked(struct byre_qcow2 *image, uint64_t cluster, const char *what,
+                                 struct byre_error *err);
 /* -EIO unless each cluster of [hoff, hoff+length) has a reference; `what` lies there. */
 int byre_refcount_check_locked(struct byre_qcow2 *image, uint64_t hoff, uint64_t length, const char *what,
                                struct byre_error *err);
@@ -218,6 +221,12 @@ void byre_metadata_add_l2_locked(struct byre_qcow2 *image, uint64_t hoff);
 void byre_metadata_drop_l2_locked(struct byre_qcow2 *image, uint64_t hoff);
 void byre_metadata_add_refblock_locked(struct byre_qcow2 *image, uint64_t hoff);
 
+/* Corruption: see corrupt.c. */
+
+/* Metadata cannot be true: -EIO with the text, after the image's name. */
+int byre_corrupt_locked(struct byre_qcow2 *image, struct byre_error *err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* Deferred frees: see free.c.  All with the mutex held. */
 
 /* Makes room so that the next `extra` calls of byre_free_later_locked or byre_free_entry_later_locked cannot fail.
@@ -243,17 +252,31 @@ int byre_check_writable_locked(struct byre_qcow2 *image, struct byre_error *err)
 int byre_commit_if_due(struct byre_qcow2 *image, struct byre_error *err);
 /* A commit that covers everything up to now. */
 int byre_commit(struct byre_qcow2 *image, struct byre_error *err);
+/* A barrier on the store, once the image is sealed: nothing refers to a new one, so that its order of writing does not
+ * matter. */
+int byre_barrier(struct byre_qcow2 *image, struct byre_error *err);
+/* Live metadata is in doubt: nothing is changed any more. */
+void byre_poison_locked(struct byre_qcow2 *image, int code);
 
 /* The header in the file: see header_write.c. */
 
 /* Writes the fields of `header` that change while an image is open into sector 0: no barrier. */
 int byre_header_switch(struct byre_store *store, const struct byre_qcow2_header *header, bool magic,
                        struct byre_error *err);
+/* Writes those fields durably, when no commit is under way; a failure makes the image read-only. */
+int byre_header_settle_locked(struct byre_qcow2 *image, struct byre_error *err);
+/* Writes the virtual size, which the above do not, in the same way. */
+int byre_header_switch_size_locked(struct byre_qcow2 *image, uint64_t size, struct byre_error *err);
 
 /* Contents: see contents.c. */
 
 /* What guests read at [goff, goff+length) now, for copy-on-write.  The range is locked. */
 int byre_read_old(struct byre_qcow2 *image, uint64_t goff, void *buf, size_t length, struct byre_error *err);
+/* What the clusters say at [goff, goff+length), up to the end of the disk's last cluster. */
+int byre_read_mapped(struct byre_qcow2 *image, uint64_t goff, void *buf, size_t length, struct byre_error *err);
+/* A codec of this image's compression type for this thread alone, until it is given back. */
+int byre_codec_take(struct byre_qcow2 *image, struct byre_codec **ret_codec, struct byre_error *err);
+void byre_codec_give(struct byre_qcow2 *image, struct byre_codec *codec);
 
 /* The image struct: see open.c. */
 
@@ -264,7 +287,8 @@ void byre_image_free(struct byre_qcow2 *image);
 /* Commits all changes and all frees; the file then holds all that it should.  No request is under way. */
 int byre_image_settle(struct byre_qcow2 *image, struct byre_error *err);
 
-/* Preallocates the whole disk: see prealloc.c. */
-int byre_qcow2_preallocate(struct byre_qcow2 *image, enum byre_preallocation mode, struct byre_error *err);
+/* Preallocates the disk from `start`, a cluster's start, to its end: see prealloc.c. */
+int byre_qcow2_preallocate(struct byre_qcow2 *image, uint64_t start, enum byre_preallocation mode,
+                           struct byre_error *err);
 
 #endif

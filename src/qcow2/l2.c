@@ -37,8 +37,8 @@ int byre_l2_table_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t *ret_
     if (ret_copied)
         *ret_copied = entry & BYRE_L2_COPIED;
     if (*ret_hoff & (image->cluster_size - 1))
-        return byre_error_set(err, -EIO, "'%s': L2 table offset %#" PRIx64 " unaligned (L1 index: %#x)",
-                              image->store->name, *ret_hoff, index);
+        return byre_corrupt_locked(image, err, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#x)", *ret_hoff,
+                                   index);
     return 0;
 }
 
@@ -151,14 +151,13 @@ int byre_l2_slice_for_write_locked(struct byre_qcow2 *image, uint64_t goff, stru
     return rc < 0 ? rc : slice_of_table(image, hoff, goff, ret_slice, ret_index, err);
 }
 
-static int entry_bad(const struct byre_qcow2 *image, const char *what, uint64_t hoff, uint64_t goff,
+static int entry_bad(struct byre_qcow2 *image, const char *what, uint64_t hoff, uint64_t goff,
                      struct byre_error *err)
 {
-    return byre_error_set(err, -EIO, "'%s': %s %#" PRIx64 " (guest offset %#" PRIx64 ")", image->store->name,
-                          what, hoff, goff);
+    return byre_corrupt_locked(image, err, "%s %#" PRIx64 " (guest offset %#" PRIx64 ")", what, hoff, goff);
 }
 
-int byre_l2_entry_check(const struct byre_qcow2 *image, uint64_t entry, uint64_t goff, struct byre_error *err)
+int byre_l2_entry_check_locked(struct byre_qcow2 *image, uint64_t entry, uint64_t goff, struct byre_error *err)
 {
     uint64_t hoff = byre_l2_offset(entry);
 
@@ -184,12 +183,12 @@ int byre_l2_entry_check(const struct byre_qcow2 *image, uint64_t entry, uint64_t
     return 0;
 }
 
-int byre_l2_entry_check_change_locked(const struct byre_qcow2 *image, uint64_t entry, uint64_t goff,
+int byre_l2_entry_check_change_locked(struct byre_qcow2 *image, uint64_t entry, uint64_t goff,
                                       struct byre_error *err)
 {
     enum byre_cluster_kind kind = byre_l2_kind(entry, image->header.version);
     uint64_t start = byre_l2_offset(entry), end = start + image->cluster_size;
-    int rc = byre_l2_entry_check(image, entry, goff, err);
+    int rc = byre_l2_entry_check_locked(image, entry, goff, err);
     const char *what;
 
     if (rc < 0 || kind == BYRE_CLUSTER_UNALLOCATED || kind == BYRE_CLUSTER_ZERO_PLAIN)
@@ -202,6 +201,7 @@ int byre_l2_entry_check_change_locked(const struct byre_qcow2 *image, uint64_t e
     what = byre_metadata_at_locked(image, start, end - start);
     if (!what)
         return 0;
-    return byre_error_set(err, -EIO, "'%s': the cluster at guest offset %#" PRIx64 " lies on the %s (host offset %#"
-                          PRIx64 ")", image->store->name, goff, what, start);
+    return byre_corrupt_locked(image, err,
+                               "the cluster at guest offset %#" PRIx64 " lies on the %s (host offset %#" PRIx64 ")",
+                               goff, what, start);
 }

@@ -86,7 +86,7 @@ static int map_slice_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t en
     for (; rc == 0 && goff < end; goff += image->cluster_size, index++) {
         uint64_t entry = byre_get_be64(slice->bytes + index * 8);
 
-        rc = byre_l2_entry_check(image, entry, goff, err);
+        rc = byre_l2_entry_check_locked(image, entry, goff, err);
         if (rc == 0) {
             struct byre_extent extent = byre_l2_extent(image, entry, goff);
 

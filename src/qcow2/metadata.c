@@ -155,7 +155,6 @@ int byre_metadata_check_locked(struct byre_qcow2 *image, struct byre_error *err)
 
     if (rc < 0 || !image->conflict.what)
         return rc;
-    return byre_error_set(err, -EIO, "'%s': %s and %s lie at the same host offset %#" PRIx64,
-                          image->store->name, image->conflict.what, image->conflict.other,
-                          image->conflict.hoff);
+    return byre_corrupt_locked(image, err, "%s and %s lie at the same host offset %#" PRIx64, image->conflict.what,
+                               image->conflict.other, image->conflict.hoff);
 }

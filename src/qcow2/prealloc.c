@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Preallocation: every guest cluster gets its host cluster when the image is made.
+ * Preallocation: every guest cluster gets its host cluster when the image is made, or grows.
  */
 #include "config.h"
 
@@ -37,14 +37,15 @@ static int prepare_run(struct byre_qcow2 *image, const struct byre_qcow2_reserva
     return mode == BYRE_PREALLOC_FALLOC ? byre_store_allocate(image->store, run->hoff, length, err) : 0;
 }
 
-int byre_qcow2_preallocate(struct byre_qcow2 *image, enum byre_preallocation mode, struct byre_error *err)
+int byre_qcow2_preallocate(struct byre_qcow2 *image, uint64_t start, enum byre_preallocation mode,
+                           struct byre_error *err)
 {
     struct byre_qcow2_reservation run;
     uint64_t size = image->header.size;
 
     if (mode == BYRE_PREALLOC_OFF)
         return 0;
-    for (uint64_t goff = 0; goff < size; goff += run.length) {
+    for (uint64_t goff = start; goff < size; goff += run.length) {
         int rc = byre_qcow2_reserve(image, goff, size - goff, &run, err);
 
         if (rc < 0)

@@ -108,8 +108,24 @@ int byre_qcow2_write_zeroes(struct byre_qcow2 *image, uint64_t goff, uint64_t le
                             struct byre_error *err);
 int byre_qcow2_discard(struct byre_qcow2 *image, uint64_t goff, uint64_t length, struct byre_error *err);
 
-/* -EROFS with the reason if the image may not be changed: not opened for it, or poisoned by a failed write to live
- * metadata.  Who writes to exclusive data without the engine asks first. */
+/*
+ * Makes the disk larger, durably; what is new reads as zero, although the layers below show something up to
+ * `below_end` (0: there are none), and is preallocated as `mode` says.  No other call may be under way.  -ENOTSUP: the
+ * new size is smaller; -EINVAL: it is no multiple of 512; -EFBIG: there is no such image.  After a failure the disk
+ * has its old size.
+ */
+int byre_qcow2_grow(struct byre_qcow2 *image, uint64_t size, uint64_t below_end, enum byre_preallocation mode,
+                    struct byre_error *err);
+
+/*
+ * After a request that failed with -EIO: if the reason was that the metadata cannot be true, the image becomes
+ * read-only, and its corrupt bit is set if it is writable and has one.  No effect otherwise, or the second time.  The
+ * caller holds no lock and no reservation.
+ */
+void byre_qcow2_mark_corrupt(struct byre_qcow2 *image);
+
+/* -EROFS with the reason if the image may not be changed: not opened for it, found to be corrupt, or poisoned by a
+ * failed write to live metadata.  Who writes to exclusive data without the engine asks first. */
 int byre_qcow2_check_writable(struct byre_qcow2 *image, struct byre_error *err);
 
 /* Makes durable everything that was written before the call.  Concurrent callers share commits. */
@@ -177,5 +193,10 @@ int byre_qcow2_publish_compressed(struct byre_qcow2 *image, struct byre_qcow2_co
                                   size_t count, struct byre_error *err);
 void byre_qcow2_abandon_compressed(struct byre_qcow2 *image, struct byre_qcow2_compressed *items,
                                    size_t count);
+
+/* Compresses and writes whole clusters, the last one of the disk may be short; one that does not get smaller is
+ * written plain.  -EINVAL if the range is not of whole clusters.  Thread-safe. */
+int byre_qcow2_write_compressed(struct byre_qcow2 *image, uint64_t goff, const void *buf, uint64_t length,
+                                struct byre_error *err);
 
 #endif

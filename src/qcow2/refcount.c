@@ -24,9 +24,9 @@ static int refblock_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t 
         return rc;
     *ret_hoff = entry & BYRE_REFTABLE_OFFSET_MASK;
     if (*ret_hoff & (image->cluster_size - 1))
-        return byre_error_set(err, -EIO,
-                              "'%s': Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx64 ")",
-                              image->store->name, *ret_hoff, index);
+        return byre_corrupt_locked(image, err,
+                                   "Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx64 ")", *ret_hoff,
+                                   index);
     return 0;
 }
 
@@ -59,11 +59,11 @@ int byre_refcount_read_locked(struct byre_qcow2 *image, uint64_t cluster, uint64
     return rc;
 }
 
-int byre_refcount_missing(const struct byre_qcow2 *image, uint64_t cluster, const char *what,
-                          struct byre_error *err)
+int byre_refcount_missing_locked(struct byre_qcow2 *image, uint64_t cluster, const char *what,
+                                 struct byre_error *err)
 {
-    return byre_error_set(err, -EIO, "'%s': the refcount of host cluster %" PRIu64 " is 0, but the %s lies there",
-                          image->store->name, cluster, what);
+    return byre_corrupt_locked(image, err, "the refcount of host cluster %" PRIu64 " is 0, but the %s lies there",
+                               cluster, what);
 }
 
 int byre_refcount_check_locked(struct byre_qcow2 *image, uint64_t hoff, uint64_t length, const char *what,
@@ -77,7 +77,7 @@ int byre_refcount_check_locked(struct byre_qcow2 *image, uint64_t hoff, uint64_t
         if (rc < 0)
             return rc;
         if (!count)
-            return byre_refcount_missing(image, byre_cluster_of(image, at), what, err);
+            return byre_refcount_missing_locked(image, byre_cluster_of(image, at), what, err);
     }
     return 0;
 }

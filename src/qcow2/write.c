@@ -47,7 +47,7 @@ static enum way way_of(const struct byre_qcow2 *image, uint64_t entry)
 }
 
 /* How many entries of a slice, from `index` on and at most `max`, go the way of the first one, in one host run. */
-static int count_run_locked(const struct byre_qcow2 *image, const struct byre_slice *slice, unsigned index,
+static int count_run_locked(struct byre_qcow2 *image, const struct byre_slice *slice, unsigned index,
                             unsigned max, uint64_t goff, unsigned *ret_count, struct byre_error *err)
 {
     uint64_t first = byre_get_be64(slice->bytes + index * 8);

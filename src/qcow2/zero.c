@@ -179,6 +179,24 @@ static bool map_says_zero(const struct byre_qcow2 *image)
     return image->header.version >= 3 || !has_backing(image);
 }
 
+/* -ENOTSUP unless what is outside [start, end) reads as zero already. */
+static int check_no_fallback(struct byre_qcow2 *image, uint64_t goff, uint64_t length, uint64_t start,
+                             uint64_t end, struct byre_error *err)
+{
+    uint64_t head_end = MIN(start, goff + length), tail = MIN(MAX(end, head_end), goff + length);
+    bool head_zero = true, tail_zero = true;
+    int rc = 0;
+
+    if (head_end > goff)
+        rc = reads_as_zero(image, goff, head_end - goff, &head_zero, err);
+    if (rc == 0 && goff + length > tail)
+        rc = reads_as_zero(image, tail, goff + length - tail, &tail_zero, err);
+    if (rc < 0 || (head_zero && tail_zero))
+        return rc;
+    return byre_error_set(err, -ENOTSUP, "'%s': the zeros at guest offset %#llx would have to be written as data",
+                          image->store->name, (unsigned long long)(head_zero ? tail : goff));
+}
+
 int byre_qcow2_write_zeroes(struct byre_qcow2 *image, uint64_t goff, uint64_t length, unsigned flags,
                             struct byre_error *err)
 {
@@ -189,7 +207,14 @@ int byre_qcow2_write_zeroes(struct byre_qcow2 *image, uint64_t goff, uint64_t le
     if (!byre_range_within(goff, length, image->header.size))
         return byre_error_set(err, -EINVAL, "range past the end of the disk");
     whole_clusters(image, goff, length, &start, &end);
-    if (start >= disk_end || !map_says_zero(image))
+    if (!map_says_zero(image))
+        start = end = disk_end;
+    if (flags & BYRE_WRITE_ZEROES_NO_FALLBACK) {
+        rc = check_no_fallback(image, goff, length, start, end, err);
+        if (rc < 0)
+            return rc;
+    }
+    if (start >= disk_end)
         return write_as_data(image, goff, length, err);
     rc = write_as_data(image, goff, start - goff, err);
     if (rc == 0)

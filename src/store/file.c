@@ -155,8 +155,8 @@ static int prepare(struct byre_file *file, const struct byre_file_options *optio
                    struct byre_error *err)
 {
     const char *name = file->store.name, *verb = options->create ? "create" : "open";
+    bool direct = options->cache == BYRE_CACHE_NONE || options->cache == BYRE_CACHE_DIRECTSYNC, device;
     struct stat st;
-    bool device;
     int r;
 
     if (fstat(file->store.fd, &st) < 0)
@@ -170,8 +170,8 @@ static int prepare(struct byre_file *file, const struct byre_file_options *optio
     file->dev = device ? st.st_rdev : st.st_dev;
     file->ino = device ? 0 : st.st_ino;
     set_limits(file, &st, device);
-    r = options->cache == BYRE_CACHE_NONE ? setup_direct(file, device) : set_direct(file->store.fd, false);
-    if (r == -EINVAL && options->cache == BYRE_CACHE_NONE)
+    r = direct ? setup_direct(file, device) : set_direct(file->store.fd, false);
+    if (r == -EINVAL && direct)
         return byre_error_set(err, r, "Could not %s '%s': filesystem does not support O_DIRECT", verb, name);
     if (r < 0)
         return byre_error_set_errno(err, r, "Could not %s '%s'", verb, name);

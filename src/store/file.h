@@ -11,7 +11,7 @@
 #include "store/store.h"
 
 struct byre_file_options {
-    enum byre_cache cache;
+    enum byre_cache cache; /* which writes are flushed at once is not the store's affair */
     bool writable;
     bool create;      /* make a new file or truncate an existing regular one; implies writable.  A block
                          device is opened as it is.  The truncation happens after the lock was taken. */

@@ -89,7 +89,7 @@ static void new_image(struct guest *guest)
 {
     const struct guest_options *options = &guest->options;
     struct byre_qcow2_create_options create = {
-        .size = options->size,
+        .size = guest->base_size,
         .version = options->version ? options->version : 3,
         .cluster_bits = options->cluster_bits ? options->cluster_bits : 9,
         .refcount_order = options->refcount_order < 0    ? 0
@@ -115,7 +115,9 @@ struct guest *guest_new(const struct guest_options *options)
     guest->first = malloc(options->size + 1);
     guest->base = malloc(options->size + 1);
     must(guest->first && guest->base ? 0 : -ENOMEM, "malloc", &guest->err);
-    read_backing(guest, 0, guest->first, options->size, NULL);
+    guest->base_size = options->first_size ? options->first_size : options->size;
+    read_backing(guest, 0, guest->first, guest->base_size, NULL);
+    memset(guest->first + guest->base_size, 0, options->size - guest->base_size);
     guest->base_flush = SIZE_MAX;
     guest->patterns = 1;
     new_store(guest);
@@ -135,6 +137,7 @@ static void forget(struct guest *guest)
         free(guest->ops.ptr[i].bytes);
     vec_done(&guest->ops);
     vec_done(&guest->flushes);
+    vec_done(&guest->growths);
     guest->base_flush = SIZE_MAX;
 }
 
@@ -222,6 +225,20 @@ static int promise(struct guest *guest, int (*call)(struct byre_qcow2 *image, st
 int guest_flush(struct guest *guest)
 {
     return promise(guest, byre_qcow2_flush);
+}
+
+int guest_grow(struct guest *guest, uint64_t size)
+{
+    struct guest_growth growth = { .size = size, .start = record_store_count(guest->store) };
+    size_t number = guest->growths.len;
+    int rc;
+
+    growth.done = SIZE_MAX;
+    must(vec_push(&guest->growths, growth), "vec_push", &guest->err);
+    rc = byre_qcow2_grow(guest->image, size, guest->options.backing_size, BYRE_PREALLOC_OFF, &guest->err);
+    guest->growths.ptr[number].done = record_store_count(guest->store);
+    guest->growths.ptr[number].ok = rc == 0;
+    return rc;
 }
 
 int guest_seal(struct guest *guest)
@@ -335,6 +352,10 @@ int guest_restart(struct guest *guest)
 
     if (rc < 0)
         return rc;
+    for (size_t i = 0; i < guest->growths.len; i++) {
+        if (guest->growths.ptr[i].ok)
+            guest->base_size = guest->growths.ptr[i].size;
+    }
     for (size_t i = 0; i < guest->ops.len; i++) {
         const struct guest_op *op = &guest->ops.ptr[i];
 

@@ -25,7 +25,8 @@
 #include "record_store.h"
 
 struct guest_options {
-    uint64_t size;
+    uint64_t size;         /* that the disk has or will have */
+    uint64_t first_size;   /* that it starts with; 0: `size` */
     unsigned version;      /* 0: 3 */
     unsigned cluster_bits; /* 0: 9 */
     int refcount_order;    /* -1: 0 (one bit); 0: 4 (16 bits) */
@@ -50,6 +51,12 @@ struct guest_flush {
     bool ok;
 };
 
+struct guest_growth {
+    uint64_t size;
+    size_t start, done; /* calls in the log before it, and when it returned */
+    bool ok;
+};
+
 struct guest {
     struct guest_options options;
     struct byre_store *store;
@@ -58,6 +65,8 @@ struct guest {
     unsigned patterns;        /* used so far */
     VEC(struct guest_op) ops;
     VEC(struct guest_flush) flushes;
+    VEC(struct guest_growth) growths;
+    uint64_t base_size;       /* of the disk when the log began */
     bool sealed;
     uint8_t *first;           /* what the disk held before the ops */
     uint8_t *base;            /* cache: what it holds with those of `base_flush` and before */
@@ -75,6 +84,9 @@ int guest_discard(struct guest *guest, uint64_t goff, uint64_t length);
 int guest_flush(struct guest *guest);
 /* Writes `count` whole clusters from `goff` on in compressed form. */
 int guest_compressed(struct guest *guest, uint64_t goff, unsigned count);
+/* Makes the disk larger, to `size` at most guest->options.size: what is new is zero.  A disk that grows starts at
+ * guest->options.first_size. */
+int guest_grow(struct guest *guest, uint64_t size);
 int guest_seal(struct guest *guest);
 int guest_close(struct guest *guest);
 int guest_open(struct guest *guest);

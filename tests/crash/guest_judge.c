@@ -198,14 +198,35 @@ static int read_extent(const struct look *look, struct byre_qcow2 *image, const 
     }
 }
 
+/* The size that was promised last, or one that may have been reached since. */
+static int judge_size(struct look *look, uint64_t size)
+{
+    const struct guest *guest = look->guest;
+    bool possible = size == guest->base_size;
+
+    for (size_t i = 0; i < guest->growths.len; i++) {
+        const struct guest_growth *growth = &guest->growths.ptr[i];
+
+        if (growth->start >= look->end)
+            continue;
+        if (growth->ok && growth->done <= look->end)
+            possible = false;
+        possible |= size == growth->size;
+    }
+    return possible ? 0 : complain(look, "the disk has %llu bytes", (unsigned long long)size);
+}
+
 static int look_at_image(struct look *look, struct byre_qcow2 *image)
 {
-    uint64_t size = look->guest->options.size, at = 0;
-    CLEANUP(free_ptr) uint8_t *found = malloc(size + 1);
+    uint64_t whole = look->guest->options.size, size = byre_qcow2_header(image)->size, at = 0;
+    CLEANUP(free_ptr) uint8_t *found = calloc(1, whole + 1);
     struct byre_error err = BYRE_ERROR_INIT;
     byre_extent_vec extents = VEC_INIT;
-    int rc = byre_qcow2_map(image, 0, size, &extents, &err);
+    int rc = judge_size(look, size);
 
+    if (rc < 0)
+        return rc;
+    rc = byre_qcow2_map(image, 0, size, &extents, &err);
     for (size_t i = 0; rc == 0 && i < extents.len; i++) {
         const struct byre_extent *extent = &extents.ptr[i];
 
@@ -360,8 +381,8 @@ static int go_on(struct look *look)
     uint8_t bytes[SECTOR];
     int rc = byre_qcow2_open(look->store, &options, &image, &err);
 
-    for (uint64_t goff = 0; rc == 0 && goff < look->guest->options.size; goff += 3 * SECTOR) {
-        struct iovec iov = { bytes, MIN(look->guest->options.size - goff, (uint64_t)SECTOR) };
+    for (uint64_t goff = 0; rc == 0 && goff < byre_qcow2_header(image)->size; goff += 3 * SECTOR) {
+        struct iovec iov = { bytes, MIN(byre_qcow2_header(image)->size - goff, (uint64_t)SECTOR) };
 
         guest_pattern(bytes, goff, iov.iov_len, 0);
         rc = byre_qcow2_writev(image, goff, &iov, 1, iov.iov_len, &err);

@@ -179,7 +179,7 @@ static struct {
     struct byre_store *store;
     const struct byre_store_ops *real;
     struct byre_store_ops ops;
-    unsigned reads, writes;
+    unsigned reads, writes, flushes;
     int fail_flush, fail_read;   /* what to return instead; 0: go on */
     void (*before_read)(void);   /* called once, before the next read */
 } watched;
@@ -205,6 +205,7 @@ static inline int watched_pwritev(struct byre_store *store, const struct iovec *
 
 static inline int watched_flush(struct byre_store *store)
 {
+    watched.flushes++;
     return watched.fail_flush ? watched.fail_flush : watched.real->flush(store);
 }
 
