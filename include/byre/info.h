@@ -30,14 +30,15 @@ struct byre_bitmap_info {
 };
 
 struct byre_info {
-    char *name;             /* as given */
-    const char *format;     /* "raw", "qcow2" */
+    char *name;             /* as QEMU prints it: short, or json: */
+    const char *format;     /* the driver at the top: "raw", "qcow2", "file", "compress", ... */
     uint64_t virtual_size;  /* bytes */
     uint64_t allocated_size; /* bytes on the medium; UINT64_MAX if unknown */
     uint64_t file_size;     /* length of the file */
     bool dirty, corrupt, encrypted;
     char *backing_name;     /* as recorded, or NULL */
     char *backing_path;     /* resolved against the image's directory, or NULL */
+    bool backing_is_protocol; /* the name is no path, and leads anywhere */
     char *backing_format;   /* as recorded, or NULL */
     /* qcow2 only */
     unsigned version, refcount_bits;

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "byre/cache.h"
@@ -38,15 +39,16 @@ static const struct byre_option options[] = {
     { 'T', NULL, "SRC_CACHE", "cache mode: writeback (default), none or unsafe" },
     { 'U', "force-share", NULL, "open the image although another program writes to it" },
     { OPT_OBJECT, "object", "OBJECTDEF", NULL },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, NULL },
+    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options: driver=qcow2,file.filename=..." },
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
 };
 
 struct check_args {
-    const char *name, *format;
+    const char *shown, *format;
+    char *name; /* for the library; owned */
     unsigned repair;
-    bool json, quiet, force_share;
+    bool json, quiet, force_share, image_opts;
 };
 
 static int read_repair(const char *text, unsigned *ret_repair)
@@ -70,6 +72,7 @@ static int read_options(struct byre_option_parser *parser, struct check_args *ar
         case 'f': args->format = parser->argument; break;
         case 'q': args->quiet = true; break;
         case 'U': args->force_share = true; break;
+        case OPT_IMAGE_OPTS: args->image_opts = true; break;
         case 'r':
             if (read_repair(parser->argument, &args->repair) != 0)
                 return byre_options_stop(parser, EXIT_NOT_DONE);
@@ -152,7 +155,7 @@ static void print_json(const struct check_args *args, const struct byre_check_re
 {
     json_t *object = byre_json_object();
 
-    byre_json_add_text(object, "filename", args->name);
+    byre_json_add_text(object, "filename", args->shown);
     byre_json_add_text(object, "format", "qcow2"); /* no other format has a check */
     byre_json_add_number(object, "check-errors", result->check_errors);
     add_unless_zero(object, "image-end-offset", result->image_end_hoff);
@@ -227,14 +230,19 @@ static int run(const struct byre_verb *verb, int argc, char **argv)
 {
     struct check_args args = { 0 };
     struct byre_option_parser parser;
+    int exit_code;
 
     byre_options_start(&parser, verb, argc, argv);
     if (read_options(&parser, &args) < 0)
         return parser.exit_code;
     if (argc - parser.operand != 1)
         return byre_complain_usage("Expecting one image file name");
-    args.name = argv[parser.operand];
-    return check(&args);
+    args.shown = argv[parser.operand];
+    if (byre_argument_image(args.shown, args.image_opts, args.format, &args.name) < 0)
+        return EXIT_NOT_DONE;
+    exit_code = check(&args);
+    free(args.name);
+    return exit_code;
 }
 
 const struct byre_verb byre_verb_check = {

@@ -9,13 +9,14 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "byre/compare.h"
 #include "cli/arguments.h"
 #include "cli/message.h"
 #include "cli/progress.h"
 
-enum { OPT_OBJECT = BYRE_OPTION_LONG, OPT_IMAGE_OPTS };
+enum { OPT_OBJECT = BYRE_OPTION_LONG, OPT_IMAGE_OPTS, OPT_ALLOW_BACKING };
 
 enum compare_exit {
     EXIT_SAME = 0,
@@ -34,7 +35,8 @@ static const struct byre_option options[] = {
     { 'T', NULL, "SRC_CACHE", "cache mode: writeback (default), none or unsafe" },
     { 'U', "force-share", NULL, "open the images although another program writes to them" },
     { OPT_OBJECT, "object", "OBJECTDEF", NULL },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, NULL },
+    { OPT_IMAGE_OPTS, "image-opts", NULL, "the file names are lists of options: driver=qcow2,file.filename=..." },
+    { OPT_ALLOW_BACKING, "allow-backing", "KIND", "protocol: follow names in images that are no paths" },
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
 };
@@ -42,7 +44,7 @@ static const struct byre_option options[] = {
 struct compare_args {
     const char *names[2], *formats[2];
     enum byre_cache cache;
-    bool strict, progress, quiet, force_share;
+    bool strict, progress, quiet, force_share, image_opts, allow_protocol;
 };
 
 static int read_options(struct byre_option_parser *parser, struct compare_args *args)
@@ -57,6 +59,11 @@ static int read_options(struct byre_option_parser *parser, struct compare_args *
         case 'p': args->progress = true; break;
         case 'q': args->quiet = true; break;
         case 'U': args->force_share = true; break;
+        case OPT_IMAGE_OPTS: args->image_opts = true; break;
+        case OPT_ALLOW_BACKING:
+            if (byre_argument_allow_backing(parser->argument, &args->allow_protocol) < 0)
+                return byre_options_stop(parser, EXIT_OPEN_FAILED);
+            break;
         case 'T':
             if (byre_argument_cache("source cache", parser->argument, &args->cache) < 0)
                 return byre_options_stop(parser, EXIT_OPEN_FAILED);
@@ -75,9 +82,16 @@ static int open_disks(const struct compare_args *args, struct byre_disk *disks[2
             .format = args->formats[i],
             .cache = args->cache,
             .force_share = args->force_share,
+            .protocol_backing = byre_argument_protocol_backing(args->allow_protocol),
         };
+        char *name;
+        int r;
 
-        if (byre_open(args->names[i], &open_options, &disks[i], &err) < 0) {
+        if (byre_argument_image(args->names[i], args->image_opts, args->formats[i], &name) < 0)
+            return EXIT_OPEN_FAILED;
+        r = byre_open(name, &open_options, &disks[i], &err);
+        free(name);
+        if (r < 0) {
             byre_complain_open(&err, args->names[i]);
             return EXIT_OPEN_FAILED;
         }

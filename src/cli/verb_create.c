@@ -15,7 +15,7 @@
 #include "cli/create_options.h"
 #include "cli/message.h"
 
-enum { OPT_OBJECT = BYRE_OPTION_LONG };
+enum { OPT_OBJECT = BYRE_OPTION_LONG, OPT_ALLOW_BACKING };
 
 static const struct byre_option options[] = {
     { 'f', NULL, "FMT", "format of the image: qcow2 or raw (default)" },
@@ -25,6 +25,7 @@ static const struct byre_option options[] = {
     { 'o', NULL, "OPTIONS", "format options, name=value separated by commas; help lists them" },
     { 'q', NULL, NULL, "print nothing but errors" },
     { OPT_OBJECT, "object", "OBJECTDEF", NULL },
+    { OPT_ALLOW_BACKING, "allow-backing", "KIND", "protocol: follow names in images that are no paths" },
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
 };
@@ -33,7 +34,7 @@ struct create_args {
     const char *name, *format, *backing_file, *backing_format;
     char *option_list; /* owned */
     uint64_t size;
-    bool have_size, unsafe, quiet;
+    bool have_size, unsafe, quiet, allow_protocol;
 };
 
 static int read_options(struct byre_option_parser *parser, struct create_args *args)
@@ -47,6 +48,10 @@ static int read_options(struct byre_option_parser *parser, struct create_args *a
         case 'F': args->backing_format = parser->argument; break;
         case 'u': args->unsafe = true; break;
         case 'q': args->quiet = true; break;
+        case OPT_ALLOW_BACKING:
+            if (byre_argument_allow_backing(parser->argument, &args->allow_protocol) < 0)
+                return byre_options_stop(parser, 1);
+            break;
         case 'o':
             if (byre_option_list_append(&args->option_list, parser->argument) != 0)
                 return byre_options_stop(parser, 1);
@@ -101,7 +106,9 @@ static int look_at_backing(struct byre_create_values *values, const struct creat
     uint64_t size;
 
     if (backing && !args->unsafe) {
-        if (byre_create_check_backing(args->name, backing, format, &size, &detected, &err) < 0) {
+        bool protocol = byre_argument_protocol_backing(args->allow_protocol);
+
+        if (byre_create_check_backing(args->name, backing, format, protocol, &size, &detected, &err) < 0) {
             byre_error_hint(&err, "Could not open backing image.");
             return byre_complain_error(&err, "%s: ", args->name);
         }

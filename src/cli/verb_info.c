@@ -17,7 +17,7 @@
 #include "cli/json.h"
 #include "cli/message.h"
 
-enum { OPT_OUTPUT = BYRE_OPTION_LONG, OPT_BACKING_CHAIN, OPT_OBJECT, OPT_IMAGE_OPTS };
+enum { OPT_OUTPUT = BYRE_OPTION_LONG, OPT_BACKING_CHAIN, OPT_OBJECT, OPT_IMAGE_OPTS, OPT_ALLOW_BACKING };
 
 static const struct byre_option options[] = {
     { 'f', "format", "FMT", "format of the image; by default it is probed" },
@@ -25,14 +25,15 @@ static const struct byre_option options[] = {
     { OPT_BACKING_CHAIN, "backing-chain", NULL, "go on with the backing file, and its, to the end" },
     { 'U', "force-share", NULL, "open the image although another program writes to it" },
     { OPT_OBJECT, "object", "OBJECTDEF", NULL },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, NULL },
+    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options: driver=qcow2,file.filename=..." },
+    { OPT_ALLOW_BACKING, "allow-backing", "KIND", "protocol: follow names in images that are no paths" },
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
 };
 
 struct info_args {
     const char *name, *format;
-    bool json, backing_chain, force_share;
+    bool json, backing_chain, force_share, image_opts, allow_protocol;
 };
 
 typedef VEC(struct byre_info) info_vec;
@@ -46,6 +47,11 @@ static int read_options(struct byre_option_parser *parser, struct info_args *arg
         case 'f': args->format = parser->argument; break;
         case 'U': args->force_share = true; break;
         case OPT_BACKING_CHAIN: args->backing_chain = true; break;
+        case OPT_IMAGE_OPTS: args->image_opts = true; break;
+        case OPT_ALLOW_BACKING:
+            if (byre_argument_allow_backing(parser->argument, &args->allow_protocol) < 0)
+                return byre_options_stop(parser, 1);
+            break;
         case OPT_OUTPUT:
             if (byre_argument_output(parser->argument, &args->json) < 0)
                 return byre_options_stop(parser, 1);
@@ -63,27 +69,56 @@ static bool chain_has(const info_vec *chain, const char *name)
     return false;
 }
 
+/* May the name that `info` records be followed?  0, 1 after a complaint. */
+static int check_backing(const struct info_args *args, const struct byre_info *info)
+{
+    if (!args->backing_chain || !info->backing_path || !info->backing_is_protocol ||
+        byre_argument_protocol_backing(args->allow_protocol))
+        return 0;
+    return byre_complain("Could not open '%s': backing files can only be named by a path\n"
+                         "Use --allow-backing=protocol if you trust the image.", info->backing_name);
+}
+
+/* Appends the image `name`, which is called `shown`. */
+static int read_image(const struct info_args *args, const char *name, const char *shown, const char *format,
+                      info_vec *chain)
+{
+    struct byre_error err = BYRE_ERROR_INIT;
+    struct byre_info info;
+
+    if (byre_info_read(name, format, args->force_share, &info, &err) < 0)
+        return byre_complain_open(&err, shown);
+    if (chain_has(chain, info.name)) {
+        byre_complain("Backing file '%s' creates an infinite loop.", info.name);
+        byre_info_done(&info);
+        return 1;
+    }
+    if (vec_push(chain, info) < 0)
+        byre_die_no_memory();
+    return check_backing(args, &info);
+}
+
 /*
  * Reads the named image and, if asked to, those below it.  A loop ends at the second sight of a name; names
  * that grow with each round end at the longest one that the system opens.
  */
 static int read_chain(const struct info_args *args, info_vec *chain)
 {
-    const char *name = args->name, *format = args->format;
-    struct byre_error err = BYRE_ERROR_INIT;
-    struct byre_info info;
+    const struct byre_info *last;
+    char *name;
+    int exit_code;
 
-    while (name) {
-        if (chain_has(chain, name))
-            return byre_complain("Backing file '%s' creates an infinite loop.", name);
-        if (byre_info_read(name, format, args->force_share, &info, &err) < 0)
-            return byre_complain_open(&err, name);
-        if (vec_push(chain, info) < 0)
-            byre_die_no_memory();
-        name = args->backing_chain ? info.backing_path : NULL;
-        format = info.backing_format;
+    if (byre_argument_image(args->name, args->image_opts, args->format, &name) < 0)
+        return 1;
+    exit_code = read_image(args, name, args->name, args->format, chain);
+    free(name);
+    while (exit_code == 0 && args->backing_chain) {
+        last = &chain->ptr[chain->len - 1];
+        if (!last->backing_path)
+            break;
+        exit_code = read_image(args, last->backing_path, last->backing_path, last->backing_format, chain);
     }
-    return 0;
+    return exit_code;
 }
 
 static void print_chain(const struct info_args *args, const info_vec *chain)

@@ -187,6 +187,31 @@ static int make_plan(const struct byre_create_options *options, struct plan *pla
     return r == 0 ? plan_size(options, plan, err) : r;
 }
 
+/* --- the name ------------------------------------------------------------------------------------------- */
+
+/* The path that the name of a new image stands for: only files and devices can be made images. */
+static int path_of(const char *name, const char **ret_path, struct byre_error *err)
+{
+    static const char *const files[] = { "file:", "host_device:" };
+    static const char *const others[] = { "blkdebug:", "null-aio:", "null-co:" };
+
+    *ret_path = name;
+    if (!byre_name_is_protocol(name))
+        return 0;
+    for (unsigned i = 0; i < ARRAY_LEN(files); i++) {
+        if (strncmp(name, files[i], strlen(files[i])) == 0) {
+            *ret_path = name + strlen(files[i]);
+            return 0;
+        }
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(others); i++) {
+        if (strncmp(name, others[i], strlen(others[i])) == 0)
+            return byre_error_set(err, -ENOTSUP, "Protocol driver '%.*s' does not support image creation",
+                                  (int)strlen(others[i]) - 1, others[i]);
+    }
+    return byre_error_set(err, -EINVAL, "Unknown protocol '%.*s'", (int)strcspn(name, ":"), name);
+}
+
 /* --- making the file ------------------------------------------------------------------------------------ */
 
 /* Writes zeros everywhere: not what the file system might take for zeros, but bytes. */
@@ -261,8 +286,10 @@ int byre_create_open(const char *name, const struct byre_create_options *options
     struct byre_open_options writable = open_options ? *open_options : (struct byre_open_options){ 0 };
     struct byre_disk *disk;
     struct plan plan;
-    int r = make_plan(options, &plan, err);
+    int r = path_of(name, &name, err);
 
+    if (r == 0)
+        r = make_plan(options, &plan, err);
     if (r < 0)
         return r;
     if (!*name)
@@ -309,16 +336,16 @@ int byre_create(const char *name, const struct byre_create_options *options, str
 }
 
 int byre_create_check_backing(const char *name, const char *backing_name, const char *backing_format,
-                              uint64_t *ret_size, const char **ret_format, struct byre_error *err)
+                              bool protocol_backing, uint64_t *ret_size, const char **ret_format,
+                              struct byre_error *err)
 {
-    const struct byre_open_options options = { .format = backing_format };
+    const struct byre_open_options options = { .format = backing_format, .protocol_backing = protocol_backing };
     CLEANUP(free_ptr) char *path = NULL;
     struct byre_disk *disk;
-    int r;
+    int r = path_of(name, &name, err);
 
-    if (byre_name_is_protocol(backing_name))
-        return byre_error_set(err, -ENOTSUP, "Could not open '%s': backing files can only be named by a path",
-                              backing_name);
+    if (r < 0)
+        return r;
     path = byre_resolve_name(name, backing_name);
     if (!path)
         return byre_error_set_errno(err, -ENOMEM, "Could not open '%s'", backing_name);

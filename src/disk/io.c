@@ -17,6 +17,7 @@
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "disk/disk.h"
+#include "disk/filter.h"
 #include "disk/flat_map.h"
 #include "disk/inflated.h"
 #include "disk/move.h"
@@ -78,6 +79,8 @@ int byre_pread(struct byre_disk *disk, void *buf, size_t length, uint64_t goff, 
         return r;
     if (!disk->map)
         return byre_store_pread(disk->layers[0].store, buf, length, goff, err);
+    if (disk->copy_on_read)
+        r = byre_filter_copy_up(disk, goff, length, err);
     for (; r == 0 && done < length; done += part)
         r = read_batch(disk, (uint8_t *)buf + done, goff + done, length - done, &part, err);
     return r;
@@ -170,9 +173,14 @@ static int write_qcow2(struct byre_disk *disk, const uint8_t *buf, size_t length
 int byre_pwrite(struct byre_disk *disk, const void *buf, size_t length, uint64_t goff, struct byre_error *err)
 {
     int r = check_change(disk, goff, length, err);
+    unsigned flags;
 
     if (r < 0 || length == 0)
         return r;
+    if (byre_filter_finds_zeroes(disk, buf, length, &flags))
+        return byre_write_zeroes(disk, goff, length, flags, err);
+    if (disk->compress && disk->map)
+        return byre_filter_compress(disk, buf, length, goff, write_qcow2, err);
     return disk->map ? write_qcow2(disk, buf, length, goff, err) : write_raw(disk, buf, length, goff, err);
 }
 
@@ -228,7 +236,7 @@ int byre_discard(struct byre_disk *disk, uint64_t goff, uint64_t length, struct 
 {
     int r = check_change(disk, goff, length, err);
 
-    if (r < 0 || length == 0)
+    if (r < 0 || length == 0 || disk->no_discard)
         return r;
     if (disk->map)
         return byre_qcow2_discard(disk->layers[0].qcow2, goff, length, err);
@@ -270,6 +278,18 @@ unsigned byre_layer_count(const struct byre_disk *disk)
 const char *byre_layer_name(const struct byre_disk *disk, unsigned layer)
 {
     return layer < disk->layer_count ? disk->layers[layer].name : NULL;
+}
+
+const char *byre_layer_file_name(const struct byre_disk *disk, unsigned layer)
+{
+    if (layer >= disk->layer_count)
+        return NULL;
+    return disk->layers[layer].file_name ? disk->layers[layer].file_name : disk->layers[layer].name;
+}
+
+uint64_t byre_layer_file_offset(const struct byre_disk *disk, unsigned layer)
+{
+    return layer < disk->layer_count ? disk->layers[layer].file_offset : 0;
 }
 
 const char *byre_layer_format(const struct byre_disk *disk, unsigned layer)

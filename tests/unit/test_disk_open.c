@@ -243,7 +243,8 @@ static void open_follows_no_protocols(void **state)
         make_image(path("top"), 1 << 20, 0, names[i], "raw");
         must_refuse(path("top"), NULL, -ENOTSUP,
                     text("Could not open '%s': Could not open backing file: Could not open '%s': backing "
-                         "files can only be named by a path", path("top"), names[i]));
+                         "files can only be named by a path\nUse "
+                         "--allow-backing=protocol if you trust the image.", path("top"), names[i]));
     }
 }
 
