@@ -130,6 +130,10 @@ static int open_disk(json_t *tree, const struct byre_node_mode *mode, struct byr
 static int open_protocol(json_t *tree, const enum byre_driver *driver, const struct byre_node_mode *mode,
                          struct byre_node *ret_node, struct byre_error *err)
 {
+    if (driver && *driver == BYRE_DRIVER_BLKDEBUG)
+        return byre_node_open_blkdebug(tree, mode, ret_node, err);
+    if (driver && (*driver == BYRE_DRIVER_NULL_CO || *driver == BYRE_DRIVER_NULL_AIO))
+        return byre_node_open_null(tree, *driver, mode, ret_node, err);
     if (driver && *driver == BYRE_DRIVER_RAW)
         return open_raw(tree, mode, ret_node, err);
     return byre_node_open_file(tree, driver, mode, ret_node, err);

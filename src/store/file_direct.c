@@ -11,8 +11,7 @@
  *       bytes are written through the page cache (tail_fd).  The kernel keeps the page cache and direct I/O
  *       coherent as long as they do not work on one page at the same time, which O1 rules out since turns
  *       cover whole pages.
- *   O3. A bounce buffer is bounded, whatever the request.
- *   O4. Some file systems fail a direct read that meets blocks whose allocation is still delayed: those of a
+ *   O3. Some file systems fail a direct read that meets blocks whose allocation is still delayed: those of a
  *       write of O2 that comes just then, or those that they set aside past the end of the file.  So a read
  *       that fails is done once more under O1 and no further than the block in which the file ends.
  */
@@ -31,24 +30,13 @@
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "base/iov.h"
+#include "store/bounce.h"
 #include "store/file_impl.h"
 
 enum {
-    BOUNCE_MAX = 1 << 20,
     ALIGN_MIN = 512,
     ALIGN_MAX = 1 << 16,
     ALIGN_UNKNOWN = 4096, /* what works nearly everywhere, if nothing can be found out */
-};
-
-/* A request and the buffer that it is served through. */
-struct bounce {
-    struct byre_file *file;
-    const struct iovec *iov;
-    int iov_count;
-    uint64_t start, end; /* the bytes to transfer, from the start of the vector on */
-    uint64_t align;
-    uint8_t *buf;
-    size_t size;
 };
 
 void byre_file_turn_begin(struct byre_file *file, struct byre_range_hold *hold, uint64_t hoff,
@@ -128,23 +116,6 @@ int byre_file_direct_align(int fd, bool device, uint32_t *ret_align)
     return MIN(r, 0);
 }
 
-static int bounce_init(struct bounce *bounce, struct byre_file *file, const struct iovec *iov, int iov_count,
-                       uint64_t hoff, uint64_t length)
-{
-    uint64_t align = file->store.limits.align;
-    uint64_t blocks = byre_round_up(hoff + length, align) - byre_round_down(hoff, align);
-    void *buf = NULL;
-
-    *bounce = (struct bounce){
-        .file = file, .iov = iov, .iov_count = iov_count, .start = hoff, .end = hoff + length,
-        .align = align, .size = MIN(blocks, (uint64_t)BOUNCE_MAX),
-    };
-    if (posix_memalign(&buf, MAX(align, (uint64_t)sysconf(_SC_PAGESIZE)), bounce->size) != 0)
-        return -ENOMEM;
-    bounce->buf = buf;
-    return 0;
-}
-
 /* Reads as far as the block in which the file ends; the rest is zero. */
 static int read_within_size(struct byre_file *file, const struct iovec *iov, int iov_count, uint64_t hoff)
 {
@@ -165,7 +136,7 @@ static int read_within_size(struct byre_file *file, const struct iovec *iov, int
     return r;
 }
 
-/* Reads what fits O_DIRECT, with a second try (O4).  `have_turn`: the caller holds the turn on the blocks. */
+/* Reads what fits O_DIRECT, with a second try (O3).  `have_turn`: the caller holds the turn on the blocks. */
 static int read_direct(struct byre_file *file, const struct iovec *iov, int iov_count, uint64_t hoff,
                        bool have_turn)
 {
@@ -184,84 +155,60 @@ static int read_direct(struct byre_file *file, const struct iovec *iov, int iov_
     return r;
 }
 
-/* The blocks [hoff, hoff + length) into the buffer at `at`. */
-static int read_blocks(struct bounce *bounce, size_t at, uint64_t hoff, size_t length, bool have_turn)
+static int read_blocks(const struct byre_bounce *bounce, void *buf, size_t length, uint64_t hoff)
 {
-    struct iovec iov = { bounce->buf + at, length };
+    struct iovec iov = { buf, length };
 
-    return read_direct(bounce->file, &iov, 1, hoff, have_turn);
+    return read_direct(byre_file_of(bounce->store), &iov, 1, hoff, false);
 }
 
-static int read_bounced(struct bounce *bounce)
+/* As above, for a writer, who has the turn. */
+static int read_blocks_in_turn(const struct byre_bounce *bounce, void *buf, size_t length, uint64_t hoff)
 {
-    uint64_t pos = byre_round_down(bounce->start, bounce->align);
+    struct iovec iov = { buf, length };
 
-    for (; pos < bounce->end; pos += bounce->size) {
-        uint64_t stop = MIN(pos + bounce->size, byre_round_up(bounce->end, bounce->align));
-        uint64_t from = MAX(pos, bounce->start), to = MIN(stop, bounce->end);
-        int r = read_blocks(bounce, 0, pos, stop - pos, false);
-
-        if (r < 0)
-            return r;
-        byre_iov_scatter(bounce->iov, bounce->iov_count, from - bounce->start, bounce->buf + (from - pos),
-                         to - from);
-    }
-    return 0;
+    return read_direct(byre_file_of(bounce->store), &iov, 1, hoff, true);
 }
 
-/* Writes the buffer's blocks [pos, stop), in which the request covers [from, to). */
-static int write_blocks(struct bounce *bounce, uint64_t pos, uint64_t stop, uint64_t from, uint64_t to)
+static int write_blocks(const struct byre_bounce *bounce, void *buf, size_t length, uint64_t hoff)
 {
-    struct iovec iov = { bounce->buf, stop - pos };
-    uint64_t last = stop - bounce->align;
-    int r = 0;
+    struct iovec iov = { buf, length };
 
-    if (from > pos)
-        r = read_blocks(bounce, 0, pos, bounce->align, true);
-    if (r == 0 && to < stop && !(from > pos && last == pos))
-        r = read_blocks(bounce, last - pos, last, bounce->align, true);
-    if (r < 0)
-        return r;
-    byre_iov_gather(bounce->iov, bounce->iov_count, from - bounce->start, bounce->buf + (from - pos),
-                    to - from);
-    return byre_file_write_fd(bounce->file->store.fd, &iov, 1, pos, (uint32_t)bounce->align);
+    return byre_file_write_fd(bounce->store->fd, &iov, 1, hoff, (uint32_t)bounce->align);
 }
 
-/* Writes up to `end`, no further than the request goes. */
-static int write_bounced(struct bounce *bounce, uint64_t end)
+static struct byre_bounce make_bounce(struct byre_file *file, const struct iovec *iov, int iov_count, uint64_t hoff,
+                                      uint64_t length)
 {
-    uint64_t pos = byre_round_down(bounce->start, bounce->align);
-
-    for (; pos < end; pos += bounce->size) {
-        uint64_t stop = MIN(pos + bounce->size, byre_round_up(end, bounce->align));
-        int r = write_blocks(bounce, pos, stop, MAX(pos, bounce->start), MIN(stop, end));
-
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    return (struct byre_bounce){
+        .store = &file->store, .align = file->store.limits.align, .iov = iov, .iov_count = iov_count,
+        .start = hoff, .end = hoff + length, .read = read_blocks, .write = write_blocks,
+    };
 }
 
 /* Writes the bytes from `hoff` to the end of the request through the page cache. */
-static int write_tail(struct bounce *bounce, uint64_t hoff)
+static int write_tail(const struct byre_bounce *bounce, uint64_t hoff)
 {
-    struct iovec iov = { bounce->buf, bounce->end - hoff };
+    int fd = byre_file_of(bounce->store)->tail_fd;
+    struct iovec tail[IOV_MAX];
+    uint64_t length;
+    int n = byre_iov_slice(bounce->iov, bounce->iov_count, hoff - bounce->start, bounce->end - hoff, tail, IOV_MAX,
+                           &length);
 
-    byre_iov_gather(bounce->iov, bounce->iov_count, hoff - bounce->start, bounce->buf, iov.iov_len);
-    return byre_file_write_fd(bounce->file->tail_fd, &iov, 1, hoff, 1);
+    return byre_file_write_fd(fd, tail, n, hoff, 1);
 }
 
 /* Where the request's last block starts if that passes the end of the file (O2), else the request's end. */
-static int find_tail(const struct bounce *bounce, uint64_t *ret_tail)
+static int find_tail(const struct byre_bounce *bounce, uint64_t *ret_tail)
 {
     uint64_t block = byre_round_down(bounce->end, bounce->align);
     uint64_t size;
     int r;
 
     *ret_tail = bounce->end;
-    if (block == bounce->end || bounce->file->tail_fd < 0)
+    if (block == bounce->end || byre_file_of(bounce->store)->tail_fd < 0)
         return 0;
-    r = byre_file_get_size(&bounce->file->store, &size);
+    r = byre_file_get_size(bounce->store, &size);
     if (r == 0 && block + bounce->align > size)
         *ret_tail = MAX(block, bounce->start);
     return r;
@@ -270,18 +217,15 @@ static int find_tail(const struct bounce *bounce, uint64_t *ret_tail)
 static int write_unaligned(struct byre_file *file, const struct iovec *iov, int iov_count, uint64_t hoff,
                            uint64_t length)
 {
-    struct bounce bounce;
+    struct byre_bounce bounce = make_bounce(file, iov, iov_count, hoff, length);
     uint64_t tail;
-    int r = bounce_init(&bounce, file, iov, iov_count, hoff, length);
+    int r = find_tail(&bounce, &tail);
 
-    if (r < 0)
-        return r;
-    r = find_tail(&bounce, &tail);
+    bounce.read = read_blocks_in_turn;
     if (r == 0 && tail > bounce.start)
-        r = write_bounced(&bounce, tail);
+        r = byre_bounce_write(&bounce, tail);
     if (r == 0 && tail < bounce.end)
         r = write_tail(&bounce, tail);
-    free(bounce.buf);
     return r;
 }
 
@@ -293,20 +237,15 @@ static bool fits_direct(const struct byre_file *file, const struct iovec *iov, i
 
 int byre_file_direct_preadv(struct byre_file *file, const struct iovec *iov, int iov_count, uint64_t hoff)
 {
-    struct bounce bounce;
+    struct byre_bounce bounce;
     uint64_t length;
-    int r;
 
     if (fits_direct(file, iov, iov_count, hoff))
         return read_direct(file, iov, iov_count, hoff, false);
     if (!byre_iov_length(iov, iov_count, &length))
         return -EINVAL;
-    r = bounce_init(&bounce, file, iov, iov_count, hoff, length);
-    if (r < 0)
-        return r;
-    r = read_bounced(&bounce);
-    free(bounce.buf);
-    return r;
+    bounce = make_bounce(file, iov, iov_count, hoff, length);
+    return byre_bounce_read(&bounce);
 }
 
 int byre_file_direct_pwritev(struct byre_file *file, const struct iovec *iov, int iov_count, uint64_t hoff)

@@ -7,14 +7,17 @@
 
 #include "store/store.h"
 
+#define BYRE_NULL_SIZE_DEFAULT (1ULL << 30)
+
 struct byre_null_options {
-    uint64_t size;        /* bytes; QEMU's default is 1 GiB */
-    uint64_t latency_ns;  /* each request takes so long */
-    bool read_zeroes;
+    uint64_t size;        /* bytes; whoever has none to say uses the default */
+    uint64_t latency_ns;  /* each read, write, zeroing, discard and flush takes so long */
+    bool read_zeroes;     /* reads give zeros, and the store is one hole; else it is all data */
     bool aio;             /* called null-aio instead of null-co */
     bool read_only;
 };
 
+/* -EINVAL names what is out of range. */
 int byre_null_new(const struct byre_null_options *options, struct byre_store **ret_store, struct byre_error *err);
 
 #endif

@@ -18,6 +18,7 @@
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "base/iov.h"
+#include "store/event.h"
 
 struct slice {
     struct byre_store store; /* first: a store pointer is a pointer to this */
@@ -124,6 +125,11 @@ static int slice_allocated_size(struct byre_store *store, uint64_t *ret_bytes)
     return byre_store_allocated_size(slice_of(store)->below, ret_bytes, NULL);
 }
 
+static void slice_event(struct byre_store *store, unsigned event)
+{
+    byre_store_event(slice_of(store)->below, (enum byre_event)event);
+}
+
 static void slice_close(struct byre_store *store)
 {
     byre_store_close(slice_of(store)->below);
@@ -143,6 +149,7 @@ static const struct byre_store_ops slice_ops = {
     .allocate = slice_allocate,
     .extent = slice_extent,
     .allocated_size = slice_allocated_size,
+    .event = slice_event,
     .close = slice_close,
 };
 

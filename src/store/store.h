@@ -5,8 +5,10 @@
  * The wrappers (byre_store_*) are what the layers above call.  They check bounds and access, split requests
  * at the store's limits, and say in the error what failed, where, and in which file; the table's functions
  * only do the work.  All calls are blocking and thread-safe, and transfer everything or fail.  Offsets and
- * lengths are bytes and need no alignment: a store with an alignment of its own (O_DIRECT) bounces what
- * does not fit, and takes care that writers of one block take turns.
+ * lengths are bytes and need no alignment: what does not fit the store's `request_align` is bounced by the
+ * wrappers, and what does not fit O_DIRECT by the file store; both take care that writers of one block take
+ * turns.  A store that is not `growable` has a size that is a multiple of its `request_align`; one that is may grow to
+ * the next multiple when its last bytes are written.
  *
  * Reads past the end of a store give zeros.  Writes past the end grow it, if it is `growable`.
  */
@@ -21,17 +23,24 @@
 
 enum byre_zero_flags {
     BYRE_ZERO_UNMAP = 1 << 0,       /* may give the space back */
-    BYRE_ZERO_NO_FALLBACK = 1 << 1, /* -ENOTSUP rather than writing zeros byte by byte */
+    BYRE_ZERO_NO_FALLBACK = 1 << 1, /* -ENOTSUP, and nothing is done, rather than writing zeros byte by byte */
 };
 
+struct byre_range_lock;
 struct byre_store;
 
+/* The wrappers see to it that the table's functions never get a request that these forbid.  All are bytes. */
 struct byre_store_limits {
-    uint32_t align;         /* a request that is a multiple of this is served without bouncing; at least 1 */
-    uint32_t max_transfer;  /* longest single read or write, bytes; 0: no limit */
-    uint32_t zero_align;    /* write_zeroes is efficient at multiples of this; at least 1 */
-    uint32_t discard_align; /* discard has an effect at multiples of this; at least 1 */
-    bool zero_on_grow;      /* bytes between the old and a new end read as zero without being written */
+    uint32_t align;            /* a request that is a multiple of this is served without bouncing; at least 1 */
+    uint32_t request_align;    /* every request is a multiple of this power of two; 0, 1: any is.  A store that can be
+                                  written and wants more than 1 has `turns`; its other limits are multiples */
+    uint32_t max_transfer;     /* longest single read or write; 0: no limit */
+    uint64_t max_write_zeroes; /* longest single write_zeroes; 0: no limit */
+    uint64_t max_discard;      /* longest single discard; 0: no limit */
+    uint32_t zero_align;       /* write_zeroes is efficient at multiples of this; at least 1, not always a power of two.
+                                  What comes before the first multiple and after the last are requests of their own */
+    uint32_t discard_align;    /* discard has an effect at multiples of this; as above */
+    bool zero_on_grow;         /* bytes between the old and a new end read as zero without being written */
 };
 
 struct byre_store_ops {
@@ -64,6 +73,9 @@ struct byre_store_ops {
     /* Bytes that the store takes up on its medium.  NULL: unknown. */
     int (*allocated_size)(struct byre_store *store, uint64_t *ret_bytes);
 
+    /* An enum byre_event is about to happen (event.h); it may wait.  NULL: nobody cares. */
+    void (*event)(struct byre_store *store, unsigned event);
+
     void (*close)(struct byre_store *store);
 };
 
@@ -75,6 +87,7 @@ struct byre_store {
     bool read_only;
     bool growable;    /* a regular file or memory; a block device is not */
     bool no_flush;    /* cache mode unsafe: flushes are not passed on */
+    struct byre_range_lock *turns; /* with `request_align`: held by the wrappers while they change blocks.  Or NULL */
 };
 
 /* Releases the store and its locks.  NULL is allowed. */
