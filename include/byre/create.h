@@ -34,6 +34,10 @@ struct byre_create_options {
  */
 int byre_create(const char *name, const struct byre_create_options *options, struct byre_error *err);
 
+/* Is `name` one that an image can be made by: a path, "file:PATH" or "host_device:PATH"?  Else an error that names the
+ * protocol.  byre_create checks it, too. */
+int byre_create_check_name(const char *name, struct byre_error *err);
+
 /*
  * Opens the backing file that an image at `name` would have and returns its virtual size and format (a static
  * string); relative names are taken relative to the directory of `name`.  `backing_name` may be any name; those in

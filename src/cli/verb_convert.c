@@ -267,6 +267,8 @@ static int create_target(const struct convert_args *args, const struct byre_crea
     struct byre_create_options create_options;
     struct byre_error err = BYRE_ERROR_INIT;
 
+    if (byre_create_check_name(args->target_name, &err) < 0)
+        return byre_complain_error(&err, "%s", "");
     if (byre_create_values_apply(values, &create_options, &err) < 0 ||
         byre_create_open(args->target_name, &create_options, &open_options, &disks->target, &err) < 0)
         return byre_complain_error(&err, "%s: error while converting %s: ", args->target_name,

@@ -131,6 +131,8 @@ static int create_with(struct byre_create_values *values, const struct create_ar
 
     if (byre_create_values_parse(values, args->option_list, &err) < 0)
         return byre_complain_error(&err, "%s: ", args->name);
+    if (byre_create_check_name(args->name, &err) < 0)
+        return byre_complain_error(&err, "%s: ", args->name);
     if (args->have_size && byre_create_values_text(values, "size"))
         return byre_complain("%s: The image size must be specified only once", args->name);
     if (args->have_size)

@@ -279,6 +279,11 @@ static int make_disk(struct byre_disk *disk, const char *name, const struct plan
     return r == 0 ? byre_disk_complete(disk, open_options, err) : r;
 }
 
+int byre_create_check_name(const char *name, struct byre_error *err)
+{
+    return path_of(name, &name, err);
+}
+
 int byre_create_open(const char *name, const struct byre_create_options *options,
                      const struct byre_open_options *open_options, struct byre_disk **ret_disk,
                      struct byre_error *err)

@@ -133,19 +133,19 @@ static char *short_name(const char *config, const char *image)
     return name;
 }
 
-/* Makes the node of the child's: `shown` has all options of it. */
+/* Makes the node of the child's: `shown` has the options that it was given. */
 static int describe(struct byre_node *node, struct byre_node *child, json_t *shown, const char *config,
                     struct byre_error *err)
 {
     bool brief = json_object_size(shown) == (config ? 1 : 0);
+    CLEANUP(tree) json_t *full = byre_node_show(BYRE_DRIVER_BLKDEBUG, "image", child);
 
-    if (json_object_set_new(shown, "driver", json_string("blkdebug")) < 0 ||
-        json_object_set(shown, "image", child->full) < 0)
+    if (!full || json_object_update(full, shown) < 0)
         return byre_error_set_errno(err, -ENOMEM, "options");
     node->exact = brief && child->exact ? short_name(config ? config : "", child->exact) : NULL;
     if (brief && child->exact && !node->exact)
         return byre_error_set_errno(err, -ENOMEM, "options");
-    node->full = json_incref(shown);
+    node->full = STEAL(full);
     node->path = STEAL(child->path);
     node->has_file = child->has_file;
     node->dev = child->dev;
