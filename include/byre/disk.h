@@ -47,9 +47,10 @@ struct byre_open_options {
 };
 
 /*
- * Names, of this call and of all others that take the name of an image: a path; "file:PATH", "host_device:PATH",
- * "null-co://", "null-aio://", "blkdebug:CONFIG:NAME"; "json:{...}", an object of options; "image-opts:LIST", the same as
- * KEY=VALUE,KEY=VALUE.  byre-image-options(7) describes them.  A path with a colon before any slash is written "./a:b".
+ * Names, of this call and of all others that take the name of an image: a path; "file:PATH",
+ * "host_device:PATH", "null-co://", "null-aio://", "blkdebug:CONFIG:NAME"; "json:{...}", an object of
+ * options; "image-opts:LIST", the same as KEY=VALUE,KEY=VALUE.  byre-image-options(7) describes them.  A
+ * path with a colon before any slash is written "./a:b".
  */
 
 /* Opens `name`; NULL options: read-only, probed, writeback.  Release with byre_close. */

@@ -14,8 +14,9 @@ bool byre_filter_finds_zeroes(const struct byre_disk *disk, const void *buf, siz
 int byre_filter_copy_up(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err);
 
 /*
- * Writes with compression, for a disk whose top layer is qcow2: whole clusters that compress are written here.  Parts of
- * clusters, and what does not compress, are left to `plain`, in order.  The caller is in no epoch.
+ * Writes with compression, for a disk whose top layer is qcow2: whole clusters that compress are written
+ * here.  Parts of clusters, and what does not compress, are left to `plain`, in order.  The caller is in no
+ * epoch.
  */
 int byre_filter_compress(struct byre_disk *disk, const uint8_t *buf, size_t length, uint64_t goff,
                          int (*plain)(struct byre_disk *disk, const uint8_t *buf, size_t length, uint64_t goff,

@@ -54,7 +54,8 @@ static int take_data_file(const struct byre_qcow2_header *header, struct byre_in
 }
 
 /* Moves the names from `header`, which keeps none. */
-static int take_names(struct byre_qcow2_header *header, const char *path, struct byre_info *info, struct byre_error *err)
+static int take_names(struct byre_qcow2_header *header, const char *path, struct byre_info *info,
+                      struct byre_error *err)
 {
     info->backing_name = STEAL(header->backing_name);
     info->backing_format = STEAL(header->backing_format);

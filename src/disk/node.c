@@ -53,8 +53,7 @@ static int cut(struct byre_node *node, uint64_t offset, uint64_t size, struct by
     return r;
 }
 
-int byre_node_make_raw(json_t *tree, struct byre_node *child, struct byre_node *ret_node, uint64_t *ret_offset,
-                       struct byre_error *err)
+int byre_node_make_raw(json_t *tree, struct byre_node *child, struct byre_node *ret_node, struct byre_error *err)
 {
     CLEANUP(tree) json_t *shown = byre_node_show(BYRE_DRIVER_RAW, "file", child);
     uint64_t offset = 0, size = BYRE_SLICE_TO_END;
@@ -78,7 +77,7 @@ int byre_node_make_raw(json_t *tree, struct byre_node *child, struct byre_node *
     ret_node->is_protocol = false;
     json_decref(ret_node->full);
     ret_node->full = STEAL(shown);
-    *ret_offset = offset;
+    ret_node->offset += offset;
     return 0;
 }
 
@@ -87,13 +86,12 @@ static int open_raw(json_t *tree, const struct byre_node_mode *mode, struct byre
 {
     CLEANUP(tree) json_t *branch = NULL;
     struct byre_node child = { .store = NULL };
-    uint64_t offset;
     int r = byre_node_take_child(tree, "file", &branch, err);
 
     if (r == 0)
         r = byre_node_open(branch, mode, &child, err);
     if (r == 0)
-        r = byre_node_make_raw(tree, &child, ret_node, &offset, err);
+        r = byre_node_make_raw(tree, &child, ret_node, err);
     byre_node_done(&child);
     return r;
 }

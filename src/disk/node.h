@@ -38,6 +38,8 @@ struct byre_node {
     char *path;      /* of the file at the bottom, or NULL: there is none */
     bool has_file;   /* dev and ino are those of the file at the bottom */
     bool is_protocol;
+    bool is_flat;    /* its bytes are those of the file at the bottom, from `offset` on */
+    uint64_t offset;
     dev_t dev;
     ino_t ino;
 };
@@ -55,7 +57,7 @@ struct byre_node_qcow2 {
 struct byre_source {
     struct byre_node node;
     const char *driver;      /* "qcow2", "raw", "file", "compress", ...: a static string */
-    char *file_name;         /* of what the format stands on, and where in that it starts: as map shows them */
+    char *file_name;         /* what host offsets count from, and where in that the store starts: as map shows them */
     uint64_t file_offset;
     bool is_qcow2;
     bool probed;             /* no driver was named */
@@ -128,9 +130,8 @@ int byre_node_open_blkdebug(json_t *tree, const struct byre_node_mode *mode, str
 /* The options of a qcow2 node. */
 int byre_node_take_qcow2(json_t *tree, bool backing, struct byre_node_qcow2 *ret_options, struct byre_error *err);
 
-/* Makes the node of raw out of that of its child, which it takes over, also on failure: cuts out what "offset" and "size"
- * say. */
-int byre_node_make_raw(json_t *tree, struct byre_node *child, struct byre_node *ret_node, uint64_t *ret_offset,
-                       struct byre_error *err);
+/* Makes the node of raw out of that of its child, which it takes over, also on failure: cuts out what
+ * "offset" and "size" say. */
+int byre_node_make_raw(json_t *tree, struct byre_node *child, struct byre_node *ret_node, struct byre_error *err);
 
 #endif

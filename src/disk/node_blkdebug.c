@@ -148,6 +148,8 @@ static int describe(struct byre_node *node, struct byre_node *child, json_t *sho
     node->full = STEAL(full);
     node->path = STEAL(child->path);
     node->has_file = child->has_file;
+    node->is_flat = child->is_flat;
+    node->offset = child->offset;
     node->dev = child->dev;
     node->ino = child->ino;
     node->is_protocol = true;

@@ -99,7 +99,7 @@ static int open_path(const char *path, const struct byre_node_mode *mode, struct
 
 static int describe_file(struct byre_node *node, enum byre_driver driver, const char *path, struct byre_error *err)
 {
-    node->is_protocol = true;
+    node->is_protocol = node->is_flat = true;
     node->path = strdup(path);
     node->exact = strdup(path);
     node->full = byre_node_show(driver, NULL, NULL);

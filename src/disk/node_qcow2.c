@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The options of qcow2 nodes.  Many are about QEMU's own caches and checks: they are read as QEMU reads them, and mapped
- * to what byre has.
+ * The options of qcow2 nodes.  Many are about QEMU's own caches and checks: they are read as QEMU reads
+ * them, and mapped to what byre has.
  */
 #include "config.h"
 
@@ -67,8 +67,10 @@ static int take_caches(json_t *tree, struct byre_node_qcow2 *options, struct byr
     int has_all = byre_options_take_size(tree, "cache-size", &all, err);
     int has_l2 = has_all < 0 ? has_all : byre_options_take_size(tree, "l2-cache-size", &l2, err);
     int has_counts = has_l2 < 0 ? has_l2 : byre_options_take_size(tree, "refcount-cache-size", &counts, err);
-    int r = has_counts < 0 ? has_counts : byre_options_take_size(tree, "l2-cache-entry-size", &options->entry_size, err);
+    int r = has_counts;
 
+    if (r >= 0)
+        r = byre_options_take_size(tree, "l2-cache-entry-size", &options->entry_size, err);
     if (r < 0)
         return r;
     if (has_all && has_l2 && has_counts)

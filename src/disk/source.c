@@ -173,13 +173,19 @@ static int make_format(struct opening *opening, enum byre_driver driver, struct 
     struct byre_source *source = opening->source;
     int r;
 
-    source->file_name = byre_node_name(child);
+    /* What is raw down to the file counts from the file, as QEMU has it. */
+    if (driver == BYRE_DRIVER_RAW && child->is_flat)
+        source->file_name = strdup(child->path);
+    else
+        source->file_name = byre_node_name(child);
     if (!source->file_name)
         return no_memory(err);
     if (driver == BYRE_DRIVER_QCOW2)
         r = make_qcow2(opening, child, err);
     else
-        r = byre_node_make_raw(opening->tree, child, &source->node, &source->file_offset, err);
+        r = byre_node_make_raw(opening->tree, child, &source->node, err);
+    if (r == 0 && driver == BYRE_DRIVER_RAW)
+        source->file_offset = source->node.offset;
     return r < 0 ? r : byre_node_refuse_rest(opening->tree, driver, err);
 }
 
@@ -215,7 +221,8 @@ static int open_protocol(struct opening *opening, enum byre_driver driver, struc
         r = byre_node_open(opening->tree, &opening->mode, &source->node, err);
     if (r < 0)
         return r;
-    source->file_name = byre_node_name(&source->node);
+    source->file_name = source->node.is_flat ? strdup(source->node.path) : byre_node_name(&source->node);
+    source->file_offset = source->node.offset;
     return source->file_name ? 0 : no_memory(err);
 }
 

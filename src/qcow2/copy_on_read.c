@@ -21,7 +21,8 @@
 #define COPY_MAX (1u << 20) /* bytes copied at a time; at least a cluster */
 
 /* How many bytes from `goff` on, up to `end`, have no entry of their own. */
-static int empty_run(struct byre_qcow2 *image, uint64_t goff, uint64_t end, uint64_t *ret_length, struct byre_error *err)
+static int empty_run(struct byre_qcow2 *image, uint64_t goff, uint64_t end, uint64_t *ret_length,
+                     struct byre_error *err)
 {
     byre_extent_vec extents = VEC_INIT;
     int rc = byre_qcow2_map(image, goff, end - goff, &extents, err);
@@ -61,7 +62,7 @@ static int copy_locked_range(struct byre_qcow2 *image, struct byre_qcow2_reserva
     return byre_qcow2_publish(image, reservation, err);
 }
 
-/* Copies into the first clusters of [goff, end), whole clusters, as far as they are empty; *ret_done: how far it got. */
+/* Copies into the first of the whole clusters [goff, end) that are empty; *ret_done: how far it got. */
 static int copy_some(struct byre_qcow2 *image, uint64_t goff, uint64_t end, uint8_t *buf, uint64_t *ret_done,
                      struct byre_error *err)
 {

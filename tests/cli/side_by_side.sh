@@ -29,7 +29,7 @@ normal_json() {
 
 # normal_output ARGUMENT...: what $OUT is once it is made alike.
 normal_output() {
-    if [[ " $* " == *json* ]] && [ -n "$OUT" ]; then
+    if [[ " $* " =~ --output[=\ ]json ]] && [ -n "$OUT" ]; then
         normal_json <<<"$OUT" | sed -E 's/"actual-size" : [0-9]+/"actual-size" : SOME/'
     else
         sed -E 's/^disk size: .*/disk size: SOME/' <<<"$OUT"

@@ -58,7 +58,7 @@ assert_match '^qemu-img version 7\.[0-9.]+ \(byre [0-9.]+\)$' "$OUT"
 
 # refused by name
 run_fails 1 "^byre: convert: option '-l' is not supported\$" "$BYRE" convert -l snap a b
-run_fails 1 "^byre: info: option '--image-opts' is not supported\$" "$BYRE" info --image-opts a
+run_fails 1 "^byre: info: option '--object' is not supported\$" "$BYRE" info --object secret,id=x a
 run_fails 1 "^byre: Cache mode 'directsync' is not supported\$" "$BYRE" convert -t directsync a b2
 run_fails 1 "^byre: Cache mode 'writethrough' is not supported\$" "$BYRE" convert -T writethrough a b2
 assert_missing b2

@@ -72,7 +72,8 @@ static void json_is_flattened(void **state)
     reads_as(byre_options_read_json, "{\"a\":{\"b\":1,\"c\":{\"d\":true}},\"e\":[null,{\"f\":\"g\"}]}",
              "{\"a.b\":1,\"a.c.d\":true,\"e.0\":null,\"e.1.f\":\"g\"}");
     reads_as(byre_options_read_json, " {\"a\":{},\"b\":[]} ", "{}");
-    reads_as(byre_options_read_json, "{'a':'it\\'s \"x\"',\"b\":\"it's\"}", "{\"a\":\"it's \\\"x\\\"\",\"b\":\"it's\"}");
+    reads_as(byre_options_read_json, "{'a':'it\\'s \"x\"',\"b\":\"it's\"}",
+             "{\"a\":\"it's \\\"x\\\"\",\"b\":\"it's\"}");
 }
 
 static void json_that_is_bad_is_refused(void **state)
@@ -152,7 +153,8 @@ static void names_are_read(void **state)
 static void values_are_taken_by_type(void **state)
 {
     json_t *tree = must_read(byre_options_read_json,
-                             "{\"s\":\"1k\",\"n\":7,\"b\":true,\"off\":\"off\",\"w\":\"two\",\"null\":null,\"x\":\"?\"}");
+                             "{\"s\":\"1k\",\"n\":7,\"b\":true,\"off\":\"off\","
+                             "\"w\":\"two\",\"null\":null,\"x\":\"?\"}");
     static const char *const words[] = { "one", "two", NULL };
     uint64_t size = 99, number = 99;
     bool on = false, off = true;
@@ -231,7 +233,8 @@ static void objects_print_as_qemu_prints_them(void **state)
           "\"filename\": \"a\"}}" },
         { "{\"driver\":\"null-co\",\"size\":512,\"read-zeroes\":false}",
           "json:{\"read-zeroes\": false, \"driver\": \"null-co\", \"size\": 512}" },
-        { "{\"driver\":\"blkdebug\",\"set-state.0.new_state\":2,\"inject-error.0.event\":\"x\",\"inject-error.0.errno\":5}",
+        { "{\"driver\":\"blkdebug\",\"set-state.0.new_state\":2,"
+          "\"inject-error.0.event\":\"x\",\"inject-error.0.errno\":5}",
           "json:{\"driver\": \"blkdebug\", \"set-state.0.new_state\": 2, \"inject-error.0.errno\": 5, "
           "\"inject-error.0.event\": \"x\"}" },
         { "{\"filename\":\"a\\u00e9\\ud83d\\ude00\\\"b\\\\c\\td\\u007fe\\u0001\"}",
