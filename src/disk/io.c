@@ -22,6 +22,7 @@
 #include "disk/inflated.h"
 #include "disk/move.h"
 #include "disk/open.h"
+#include "store/event.h"
 
 enum { BATCH = 32 }; /* extents that are looked up at a time */
 
@@ -63,6 +64,8 @@ static int read_batch(struct byre_disk *disk, uint8_t *buf, uint64_t goff, size_
 
     *ret_done = 0;
     for (int i = 0; r == 0 && i < count; i++) {
+        if (extents[i].layer != 0)
+            byre_store_event(disk->layers[0].store, BYRE_EVENT_READ_BACKING_AIO);
         r = byre_disk_move(disk, &extents[i], purges, buf + *ret_done, err);
         *ret_done += extents[i].length;
     }
@@ -77,8 +80,10 @@ int byre_pread(struct byre_disk *disk, void *buf, size_t length, uint64_t goff, 
 
     if (r < 0 || length == 0)
         return r;
-    if (!disk->map)
+    if (!disk->map) {
+        byre_store_event(disk->layers[0].store, BYRE_EVENT_READ_AIO);
         return byre_store_pread(disk->layers[0].store, buf, length, goff, err);
+    }
     if (disk->copy_on_read)
         r = byre_filter_copy_up(disk, goff, length, err);
     for (; r == 0 && done < length; done += part)
@@ -124,6 +129,7 @@ static int write_raw(struct byre_disk *disk, const void *buf, size_t length, uin
     struct byre_store *store = disk->layers[0].store;
     int r;
 
+    byre_store_event(store, BYRE_EVENT_WRITE_AIO);
     if (!is_guarded(disk, goff, length))
         return byre_store_pwrite(store, buf, length, goff, err);
     LOCK_SCOPE(&disk->guard);
@@ -145,6 +151,7 @@ static int write_fast(struct byre_disk *disk, const uint8_t *buf, uint64_t goff,
 
         if (extent->kind != BYRE_EXTENT_DATA || extent->layer != 0 || !extent->exclusive)
             break;
+        byre_store_event(disk->layers[0].store, BYRE_EVENT_WRITE_AIO);
         r = byre_store_pwrite(disk->layers[0].store, buf + *ret_done, extent->length, extent->hoff, err);
         *ret_done += extent->length;
     }
@@ -224,8 +231,8 @@ static int discard_raw(struct byre_disk *disk, uint64_t goff, uint64_t length, s
 
     if (r < 0)
         return r;
-    goff = byre_round_up(goff, align);
-    end = byre_round_down(MIN(end, size), align);
+    goff = byre_div_up(goff, align) * align;
+    end = MIN(end, size) / align * align;
     if (goff >= end)
         return 0;
     r = zero_raw(disk, goff, end - goff, BYRE_ZERO_UNMAP | BYRE_ZERO_NO_FALLBACK, err);

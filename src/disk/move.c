@@ -10,6 +10,7 @@
 
 #include "base/arith.h"
 #include "disk/inflated.h"
+#include "store/event.h"
 
 #define BELOW_WINDOW (1u << 20) /* bytes mapped at a time: bounds the list of extents */
 
@@ -34,6 +35,7 @@ int byre_disk_move(struct byre_disk *disk, const struct byre_extent *extent, uin
         memset(buf, 0, extent->length);
         return 0;
     case BYRE_EXTENT_DATA:
+        byre_store_event(disk->layers[extent->layer].store, BYRE_EVENT_READ_AIO);
         return byre_store_pread(disk->layers[extent->layer].store, buf, extent->length, extent->hoff, err);
     case BYRE_EXTENT_COMPRESSED:
         return move_compressed(disk, extent, purges, buf, err);

@@ -107,8 +107,10 @@ static int alloc_locked(struct byre_qcow2 *image, struct search *search, bool *r
 {
     uint64_t *cursor = image->append_only ? &image->next_append : &image->next_free;
     uint64_t hoff;
-    int rc = search_locked(image, *cursor, search, err);
+    int rc;
 
+    byre_store_event(image->store, BYRE_EVENT_CLUSTER_ALLOC);
+    rc = search_locked(image, *cursor, search, err);
     if (rc == 0)
         rc = byre_alloc_check_locked(image, search->first, search->got, err);
     if (rc == 0)

@@ -72,6 +72,12 @@ static bool is_unlinked(const struct byre_qcow2 *image, const struct byre_slice 
            bsearch(&table, image->unlinked_l2.ptr, image->unlinked_l2.len, sizeof table, compare_offsets);
 }
 
+/* What is written of a refcount block is mostly a part of it. */
+static enum byre_event refblock_event(const struct byre_qcow2 *image)
+{
+    return image->slice_size < image->cluster_size ? BYRE_EVENT_REFBLOCK_UPDATE_PART : BYRE_EVENT_REFBLOCK_UPDATE;
+}
+
 /* Copies every dirty slice into the list where it belongs. */
 static int copy_slices_locked(struct byre_qcow2 *image, struct commit *commit)
 {
@@ -83,32 +89,37 @@ static int copy_slices_locked(struct byre_qcow2 *image, struct commit *commit)
     for (struct byre_slice *slice = image->slices.lru.lru_next; rc == 0 && slice != &image->slices.lru;
          slice = slice->lru_next) {
         struct byre_commit_list *list = &commit->links;
+        enum byre_event event = BYRE_EVENT_L2_UPDATE;
 
         if (!slice->dirty)
             continue;
-        if (slice->kind == BYRE_SLICE_REFBLOCK)
+        if (slice->kind == BYRE_SLICE_REFBLOCK) {
             list = &commit->refcounts;
-        else if (is_unlinked(image, slice))
+            event = refblock_event(image);
+        } else if (is_unlinked(image, slice)) {
             list = &commit->unlinked;
-        rc = byre_commit_list_add(list, slice->hoff, slice->bytes, image->slices.slice_size);
+            event = BYRE_EVENT_L2_ALLOC_WRITE;
+        }
+        rc = byre_commit_list_add(list, event, slice->hoff, slice->bytes, image->slices.slice_size);
     }
     return rc;
 }
 
-static int copy_page(const struct byre_table *table, uint32_t page, struct byre_commit_list *list)
+static int copy_page(const struct byre_table *table, uint32_t page, enum byre_event event,
+                     struct byre_commit_list *list)
 {
     uint32_t length = byre_table_page_length(table, page);
     uint64_t entries[BYRE_TABLE_PAGE_ENTRIES];
 
     for (uint32_t i = 0; i < length; i++)
         byre_put_be64(&entries[i], table->pages[page]->entries[i]);
-    return byre_commit_list_add(list, table->hoff + (uint64_t)page * sizeof entries, entries,
+    return byre_commit_list_add(list, event, table->hoff + (uint64_t)page * sizeof entries, entries,
                                 length * sizeof *entries);
 }
 
 /* Copies the pages that changed, and notes which; `whole`: all that are in memory. */
 static int copy_pages(const struct byre_table *table, bool whole, byre_page_vec *pages,
-                      struct byre_commit_list *list)
+                      enum byre_event event, struct byre_commit_list *list)
 {
     int rc = 0;
 
@@ -117,7 +128,7 @@ static int copy_pages(const struct byre_table *table, bool whole, byre_page_vec 
 
         if (!page || !(whole || page->dirty))
             continue;
-        rc = copy_page(table, i, list);
+        rc = copy_page(table, i, event, list);
         if (rc == 0 && page->dirty)
             rc = vec_push(pages, i);
     }
@@ -174,9 +185,10 @@ static int freeze_locked(struct byre_qcow2 *image, struct commit *commit, struct
     if (rc == 0)
         rc = copy_slices_locked(image, commit);
     if (rc == 0)
-        rc = copy_pages(&image->l1, false, &commit->l1_pages, &commit->links);
+        rc = copy_pages(&image->l1, false, &commit->l1_pages, BYRE_EVENT_L1_UPDATE, &commit->links);
     if (rc == 0)
         rc = copy_pages(&image->reftable, moved, &commit->reftable_pages,
+                        moved ? BYRE_EVENT_REFBLOCK_ALLOC_WRITE_TABLE : BYRE_EVENT_REFTABLE_UPDATE,
                         moved ? &commit->unlinked : &commit->entries);
     if (rc < 0)
         return byre_error_set(err, rc, "Could not allocate a copy of the changed metadata");
@@ -241,6 +253,8 @@ static int write_phases(struct byre_qcow2 *image, struct commit *commit, bool *r
     if (rc == 0)
         rc = barrier(image, err);
     if (rc == 0 && (commit->header_switch || commit->entries.pieces.len)) {
+        byre_store_event(image->store, commit->header_switch ? BYRE_EVENT_REFBLOCK_ALLOC_SWITCH_TABLE
+                                                             : BYRE_EVENT_REFBLOCK_ALLOC_HOOKUP);
         rc = commit->header_switch ? byre_header_switch(image->store, &commit->header, image->sealed, err)
                                    : byre_commit_list_write(&commit->entries, image->store, err);
         if (rc == 0)
@@ -313,6 +327,7 @@ static int commit_locked(struct byre_qcow2 *image, struct byre_error *err)
 
 int byre_commit(struct byre_qcow2 *image, struct byre_error *err)
 {
+    byre_store_event(image->store, BYRE_EVENT_FLUSH_TO_OS);
     LOCK_SCOPE(&image->mutex);
     return commit_locked(image, err);
 }

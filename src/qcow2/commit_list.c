@@ -12,9 +12,10 @@
 
 #define PIECES_MAX 256 /* written in one call */
 
-int byre_commit_list_add(struct byre_commit_list *list, uint64_t hoff, const void *bytes, uint32_t length)
+int byre_commit_list_add(struct byre_commit_list *list, enum byre_event event, uint64_t hoff, const void *bytes,
+                         uint32_t length)
 {
-    struct byre_commit_piece piece = { hoff, length, malloc(length) };
+    struct byre_commit_piece piece = { hoff, length, event, malloc(length) };
 
     if (!piece.bytes || vec_push(&list->pieces, piece) < 0) {
         free(piece.bytes);
@@ -29,6 +30,15 @@ static int compare_pieces(const void *a, const void *b)
     const struct byre_commit_piece *x = a, *y = b;
 
     return x->hoff < y->hoff ? -1 : x->hoff > y->hoff;
+}
+
+/* Raises the event of each stretch of pieces that are of one kind. */
+static void tell_events(struct byre_store *store, const struct byre_commit_piece *pieces, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (i == 0 || pieces[i].event != pieces[i - 1].event)
+            byre_store_event(store, pieces[i].event);
+    }
 }
 
 int byre_commit_list_write(struct byre_commit_list *list, struct byre_store *store, struct byre_error *err)
@@ -48,6 +58,7 @@ int byre_commit_list_write(struct byre_commit_list *list, struct byre_store *sto
             iov[count] = (struct iovec){ piece[count].bytes, piece[count].length };
             end += piece[count].length;
         }
+        tell_events(store, piece, count);
         rc = byre_store_pwritev(store, iov, (int)count, piece->hoff, err);
     }
     return rc;

@@ -6,11 +6,12 @@
 #define BYRE_QCOW2_COMMIT_LIST_H
 
 #include "base/vec.h"
-#include "store/store.h"
+#include "store/event.h"
 
 struct byre_commit_piece {
     uint64_t hoff;
     uint32_t length;
+    enum byre_event event; /* what writing it is */
     uint8_t *bytes; /* owned */
 };
 
@@ -19,9 +20,10 @@ struct byre_commit_list {
 };
 
 /* Adds a copy of the bytes: 0 or -ENOMEM. */
-int byre_commit_list_add(struct byre_commit_list *list, uint64_t hoff, const void *bytes, uint32_t length);
+int byre_commit_list_add(struct byre_commit_list *list, enum byre_event event, uint64_t hoff, const void *bytes,
+                         uint32_t length);
 
-/* Writes everything, neighbours in one call each. */
+/* Writes everything, neighbours in one call each.  The store is told what is in a call before it is made. */
 int byre_commit_list_write(struct byre_commit_list *list, struct byre_store *store, struct byre_error *err);
 
 void byre_commit_list_done(struct byre_commit_list *list);

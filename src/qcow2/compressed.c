@@ -145,6 +145,7 @@ int byre_qcow2_reserve_compressed(struct byre_qcow2 *image, struct byre_qcow2_co
         return rc;
     byre_range_lock_acquire(&image->ranges, &items[0].hold, items[0].goff,
                             items[count - 1].goff + image->cluster_size);
+    byre_store_event(image->store, BYRE_EVENT_CLUSTER_ALLOC_BYTES);
     rc = reserve(image, items, count, err);
     if (byre_qcow2_make_room(image, rc))
         rc = reserve(image, items, count, err);
@@ -167,6 +168,7 @@ int byre_qcow2_fill_compressed(struct byre_qcow2 *image, struct byre_qcow2_compr
             iov[run] = (struct iovec){ (void *)items[i + run].data, items[i + run].length };
             end += items[i + run].length;
         }
+        byre_store_event(image->store, BYRE_EVENT_WRITE_COMPRESSED);
         rc = byre_store_pwritev(image->store, iov, (int)run, items[i].hoff, err);
     }
     return rc;
@@ -197,6 +199,7 @@ int byre_qcow2_publish_compressed(struct byre_qcow2 *image, struct byre_qcow2_co
 {
     int rc;
 
+    byre_store_event(image->store, BYRE_EVENT_L2_UPDATE_COMPRESSED);
     pthread_mutex_lock(&image->mutex);
     rc = byre_check_writable_locked(image, err);
     for (size_t i = 0; i < count; i++) {

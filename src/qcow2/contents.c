@@ -47,6 +47,7 @@ int byre_qcow2_read_compressed(struct byre_qcow2 *image, uint64_t hoff, uint32_t
 
     if (!bytes)
         return byre_error_set(err, -ENOMEM, "Could not allocate %u bytes for a compressed cluster", stored);
+    byre_store_event(image->store, BYRE_EVENT_READ_COMPRESSED);
     rc = byre_store_pread(image->store, bytes, stored, hoff, err);
     if (rc == 0)
         rc = codec_take(image, &codec, err);
@@ -80,13 +81,15 @@ static int read_extent(struct byre_qcow2 *image, const struct byre_extent *exten
 {
     switch (extent->kind) {
     case BYRE_EXTENT_DATA:
+        byre_store_event(image->store, BYRE_EVENT_READ_AIO);
         return byre_store_pread(image->store, to, extent->length, extent->hoff, err);
     case BYRE_EXTENT_COMPRESSED:
         return read_part(image, extent, to, err);
     case BYRE_EXTENT_HOLE:
-        if (image->below.read)
-            return image->below.read(image->below.opaque, extent->goff, to, extent->length, err);
-        break;
+        if (!image->below.read)
+            break;
+        byre_store_event(image->store, BYRE_EVENT_READ_BACKING_AIO);
+        return image->below.read(image->below.opaque, extent->goff, to, extent->length, err);
     case BYRE_EXTENT_ZERO:
         break;
     }

@@ -17,6 +17,7 @@
 #include "base/endian.h"
 #include "base/zero.h"
 #include "qcow2/image.h"
+#include "store/event.h"
 
 #define COPY_MAX (1u << 20) /* bytes copied at a time; at least a cluster */
 
@@ -54,6 +55,7 @@ static int copy_locked_range(struct byre_qcow2 *image, struct byre_qcow2_reserva
         return rc;
     }
     iov.iov_len = reservation->length;
+    byre_store_event(image->store, BYRE_EVENT_COR_WRITE);
     rc = byre_qcow2_fill(image, reservation, &iov, 1, err);
     if (rc < 0) {
         byre_qcow2_abandon(image, reservation);

@@ -100,6 +100,7 @@ void byre_free_reap_locked(struct byre_qcow2 *image)
             frees->ptr[kept++] = run;
             continue;
         }
+        byre_store_event(image->store, BYRE_EVENT_CLUSTER_FREE);
         /* A count that cannot be lowered was wrong before: the cluster is leaked, which check reports. */
         if (byre_refcount_change_locked(image, run.cluster, run.count, -1, NULL) == 0)
             release(image, &run);

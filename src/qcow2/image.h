@@ -25,6 +25,7 @@
 #include "qcow2/qcow2.h"
 #include "qcow2/slices.h"
 #include "qcow2/table.h"
+#include "store/event.h"
 
 /* `count` host clusters from `cluster` on lose one reference each. */
 struct byre_free_run {

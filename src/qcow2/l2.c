@@ -74,6 +74,7 @@ static int copy_table(struct byre_qcow2 *image, uint64_t from, uint64_t to, stru
 
     if (!bytes)
         return byre_error_set(err, -ENOMEM, "Could not allocate a copy of an L2 table");
+    byre_store_event(image->store, BYRE_EVENT_L2_ALLOC_COW_READ);
     /* From the cache, which may know more than the file. */
     for (uint32_t at = 0; rc == 0 && at < image->cluster_size; at += image->slice_size) {
         struct byre_slice *slice;
@@ -82,7 +83,16 @@ static int copy_table(struct byre_qcow2 *image, uint64_t from, uint64_t to, stru
         if (rc == 0)
             memcpy(bytes + at, slice->bytes, image->slice_size);
     }
-    return rc < 0 ? rc : byre_store_pwrite(image->store, bytes, image->cluster_size, to, err);
+    if (rc < 0)
+        return rc;
+    byre_store_event(image->store, BYRE_EVENT_L2_ALLOC_WRITE);
+    return byre_store_pwrite(image->store, bytes, image->cluster_size, to, err);
+}
+
+static int write_empty_table(struct byre_qcow2 *image, uint64_t hoff, struct byre_error *err)
+{
+    byre_store_event(image->store, BYRE_EVENT_L2_ALLOC_WRITE);
+    return byre_alloc_zero_fill(image, hoff, image->cluster_size, err);
 }
 
 /* Puts a table at a new place: a copy of the one at `old_hoff`, or an empty one. */
@@ -102,8 +112,7 @@ static int new_table(struct byre_qcow2 *image, uint64_t goff, uint64_t old_hoff,
     if (rc == 0)
         rc = byre_metadata_room_locked(image, 1, err);
     if (rc == 0)
-        rc = old_hoff ? copy_table(image, old_hoff, hoff, err)
-                      : byre_alloc_zero_fill(image, hoff, image->cluster_size, err);
+        rc = old_hoff ? copy_table(image, old_hoff, hoff, err) : write_empty_table(image, hoff, err);
     if (rc == 0)
         rc = byre_table_set(&image->l1, image->store, l1_index(image, goff), hoff | BYRE_L2_COPIED, err);
     if (rc < 0) {

@@ -36,9 +36,11 @@ static int init_tables(struct byre_qcow2 *image, bool blank, struct byre_error *
     uint64_t entries = ((uint64_t)header->reftable_clusters << image->cluster_bits) / 8;
     int rc = byre_table_init(&image->l1, "L1 table", header->l1_hoff, header->l1_size, blank, err);
 
-    return rc < 0 ? rc
-                  : byre_table_init(&image->reftable, "refcount table", header->reftable_hoff,
-                                    (uint32_t)entries, blank, err);
+    if (rc == 0)
+        rc = byre_table_init(&image->reftable, "refcount table", header->reftable_hoff, (uint32_t)entries, blank,
+                             err);
+    image->reftable.load_event = BYRE_EVENT_REFTABLE_LOAD;
+    return rc;
 }
 
 int byre_image_new(struct byre_store *store, struct byre_qcow2_header *header, bool blank,

@@ -108,8 +108,10 @@ static int grow_locked(struct byre_qcow2 *image, uint64_t cluster, struct byre_e
     struct byre_table table = { 0 };
     struct region region = { 0 };
     uint64_t start, length;
-    int rc = plan_growth(image, cluster, &region, err);
+    int rc;
 
+    byre_store_event(image->store, BYRE_EVENT_REFTABLE_GROW);
+    rc = plan_growth(image, cluster, &region, err);
     if (rc == 0)
         rc = byre_free_room_locked(image, 1, err);
     if (rc == 0)
@@ -122,6 +124,7 @@ static int grow_locked(struct byre_qcow2 *image, uint64_t cluster, struct byre_e
         goto out;
     start = region.start << image->cluster_bits;
     length = (region_end(&region) - region.start) << image->cluster_bits;
+    byre_store_event(image->store, BYRE_EVENT_REFBLOCK_ALLOC_WRITE_BLOCKS);
     rc = byre_alloc_zero_fill(image, start, length, err);
     if (rc < 0)
         goto out;
@@ -146,11 +149,19 @@ out:
     return rc;
 }
 
+/* Writes empty refcount blocks. */
+static int write_blocks(struct byre_qcow2 *image, uint64_t hoff, uint64_t count, struct byre_error *err)
+{
+    byre_store_event(image->store, BYRE_EVENT_REFBLOCK_ALLOC_WRITE);
+    return byre_alloc_zero_fill(image, hoff, count << image->cluster_bits, err);
+}
+
 int byre_refblock_add_locked(struct byre_qcow2 *image, uint64_t cluster, struct byre_error *err)
 {
     uint64_t index = cluster >> image->refblock_bits, hoff = cluster << image->cluster_bits, old;
     int rc;
 
+    byre_store_event(image->store, BYRE_EVENT_REFBLOCK_ALLOC);
     if (index >= image->reftable.entry_count)
         return grow_locked(image, cluster, err);
     if (hoff + image->cluster_size > image->store_limit)
@@ -161,7 +172,7 @@ int byre_refblock_add_locked(struct byre_qcow2 *image, uint64_t cluster, struct 
     if (rc == 0)
         rc = byre_alloc_check_locked(image, cluster, 1, err);
     if (rc == 0)
-        rc = byre_alloc_zero_fill(image, hoff, image->cluster_size, err);
+        rc = write_blocks(image, hoff, 1, err);
     if (rc == 0)
         rc = byre_table_set(&image->reftable, image->store, (uint32_t)index, hoff, err);
     if (rc < 0)
@@ -212,8 +223,10 @@ int byre_refblock_reserve_run_locked(struct byre_qcow2 *image, uint64_t count, u
                                      struct byre_error *err)
 {
     uint64_t per_block = 1ULL << image->refblock_bits, blocks = byre_div_up(count, per_block - 1), index, first, hoff;
-    int rc = find_bare_ranges(image, blocks, &index, err);
+    int rc;
 
+    byre_store_event(image->store, BYRE_EVENT_REFBLOCK_ALLOC);
+    rc = find_bare_ranges(image, blocks, &index, err);
     if (rc < 0)
         return rc;
     first = index << image->refblock_bits;
@@ -225,7 +238,7 @@ int byre_refblock_reserve_run_locked(struct byre_qcow2 *image, uint64_t count, u
     if (rc == 0)
         rc = byre_metadata_room_locked(image, blocks, err);
     if (rc == 0)
-        rc = byre_alloc_zero_fill(image, hoff, blocks << image->cluster_bits, err);
+        rc = write_blocks(image, hoff, blocks, err);
     if (rc == 0)
         rc = set_blocks(image, index, blocks, first, true, err);
     if (rc == 0)

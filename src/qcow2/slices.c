@@ -9,6 +9,7 @@
 
 #include "base/arith.h"
 #include "qcow2/slices.h"
+#include "store/event.h"
 
 #define MIN_SLICES 16
 
@@ -117,6 +118,7 @@ int byre_slices_get(struct byre_slices *slices, struct byre_store *store, uint64
         lru_unlink(slice);
     } else {
         evict(slices);
+        byre_store_event(store, kind == BYRE_SLICE_L2 ? BYRE_EVENT_L2_LOAD : BYRE_EVENT_REFBLOCK_LOAD);
         int ret = slice_load(slices, store, hoff, &slice, err);
         if (ret < 0)
             return ret;

@@ -16,6 +16,7 @@ int byre_table_init(struct byre_table *table, const char *what, uint64_t hoff, u
                     bool blank, struct byre_error *err)
 {
     *table = (struct byre_table){ .what = what, .hoff = hoff, .entry_count = entry_count, .blank = blank };
+    table->load_event = BYRE_EVENT_NONE;
     table->pages = calloc(MAX(byre_table_page_count(table), 1u), sizeof *table->pages);
     if (!table->pages)
         return byre_error_set(err, -ENOMEM, "Could not allocate the %s of %u entries", what, entry_count);
@@ -41,8 +42,12 @@ static int page_read(struct byre_table *table, struct byre_store *store, uint32_
                      struct byre_table_page *page, struct byre_error *err)
 {
     uint32_t length = byre_table_page_length(table, index);
-    int ret = byre_store_pread(store, page->entries, length * sizeof(uint64_t),
-                               table->hoff + (uint64_t)index * sizeof page->entries, err);
+    int ret;
+
+    if (table->load_event != BYRE_EVENT_NONE)
+        byre_store_event(store, table->load_event);
+    ret = byre_store_pread(store, page->entries, length * sizeof(uint64_t),
+                           table->hoff + (uint64_t)index * sizeof page->entries, err);
 
     if (ret < 0) {
         byre_error_prepend(err, "Could not read the %s: ", table->what);

@@ -8,7 +8,7 @@
 #ifndef BYRE_QCOW2_TABLE_H
 #define BYRE_QCOW2_TABLE_H
 
-#include "store/store.h"
+#include "store/event.h"
 
 #define BYRE_TABLE_PAGE_ENTRIES 512u
 
@@ -19,6 +19,7 @@ struct byre_table_page {
 
 struct byre_table {
     const char *what; /* "L1 table": for messages */
+    enum byre_event load_event;     /* that a page is read; or BYRE_EVENT_NONE */
     uint64_t hoff;
     uint32_t entry_count;
     bool blank;                     /* never written: missing pages are zero, not to be read */

@@ -146,6 +146,12 @@ struct surroundings {
     size_t head, tail;
 };
 
+static int read_part(struct byre_qcow2 *image, uint64_t goff, void *buf, size_t length, struct byre_error *err)
+{
+    byre_store_event(image->store, BYRE_EVENT_COW_READ);
+    return byre_read_old(image, goff, buf, length, err);
+}
+
 /* Reads the old contents around the data; clusters that are overwritten keep theirs. */
 static int read_surroundings(struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
                              struct surroundings *around, struct byre_error *err)
@@ -164,9 +170,9 @@ static int read_surroundings(struct byre_qcow2 *image, const struct byre_qcow2_r
         return byre_error_set(err, -ENOMEM, "Could not allocate %zu bytes for copy-on-write",
                               around->head + around->tail);
     if (around->head)
-        rc = byre_read_old(image, reservation->first, around->bytes, around->head, err);
+        rc = read_part(image, reservation->first, around->bytes, around->head, err);
     if (rc == 0 && around->tail)
-        rc = byre_read_old(image, data_end, around->bytes + around->head, around->tail, err);
+        rc = read_part(image, data_end, around->bytes + around->head, around->tail, err);
     return rc;
 }
 
@@ -193,6 +199,9 @@ static int write_around(struct byre_qcow2 *image, const struct byre_qcow2_reserv
         all[count++] = (struct iovec){ tail, around->tail % SECTOR };
     else if (around->tail)
         all[count++] = (struct iovec){ tail, around->tail };
+    if (around->head + around->tail)
+        byre_store_event(image->store, BYRE_EVENT_COW_WRITE);
+    byre_store_event(image->store, BYRE_EVENT_WRITE_AIO);
     return byre_store_pwritev(image->store, all, count, hoff, err);
 }
 
