@@ -34,12 +34,18 @@ struct byre_create_options {
  */
 int byre_create(const char *name, const struct byre_create_options *options, struct byre_error *err);
 
+/* Is `name` one that an image can be made by: a path, "file:PATH" or "host_device:PATH"?  Else an error that names the
+ * protocol.  byre_create checks it, too. */
+int byre_create_check_name(const char *name, struct byre_error *err);
+
 /*
  * Opens the backing file that an image at `name` would have and returns its virtual size and format (a static
- * string); relative names are taken relative to the directory of `name`.
+ * string); relative names are taken relative to the directory of `name`.  `backing_name` may be any name; those in
+ * the images below are followed where `protocol_backing`, as in struct byre_open_options, says so.
  */
 int byre_create_check_backing(const char *name, const char *backing_name, const char *backing_format,
-                              uint64_t *ret_size, const char **ret_format, struct byre_error *err);
+                              bool protocol_backing, uint64_t *ret_size, const char **ret_format,
+                              struct byre_error *err);
 
 /* As byre_create, and leaves the new image open for writing: nothing but zeros, or what the backing file shows.
  * It is not an image until byre_seal; byre_close of an unsealed disk removes a file that this call made. */

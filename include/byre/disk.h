@@ -28,6 +28,12 @@ extern "C" {
 
 struct byre_disk;
 
+enum byre_detect_zeroes {
+    BYRE_DETECT_ZEROES_OFF,
+    BYRE_DETECT_ZEROES_ON,    /* a write of zeros alone becomes byre_write_zeroes */
+    BYRE_DETECT_ZEROES_UNMAP, /* with BYRE_WRITE_ZEROES_UNMAP */
+};
+
 struct byre_open_options {
     const char *format;      /* "raw", "qcow2", or NULL: probe */
     enum byre_cache cache;   /* of the top image; backing files share it */
@@ -36,7 +42,24 @@ struct byre_open_options {
     bool force_share;        /* -U: open for reading although somebody writes */
     bool no_lock;            /* take no image locks */
     uint64_t map_bytes;      /* budget of the flat map; 0: the default, 16 MiB */
+    enum byre_detect_zeroes detect_zeroes;
+    bool copy_on_read;       /* what a read takes from below is written into the top image; needs `writable` */
+    bool protocol_backing;   /* follow names in images that are no paths: they may lead anywhere */
+    const char *options;     /* a list of options, as after "image-opts:", put over what the name says; or NULL */
 };
+
+/*
+ * Names, of this call and of all others that take the name of an image: a path; "file:PATH",
+ * "host_device:PATH", "null-co://", "null-aio://", "blkdebug:CONFIG:NAME"; "json:{...}", an object of
+ * options; "image-opts:LIST", the same as KEY=VALUE,KEY=VALUE.  byre-image-options(7) describes them.  A
+ * path with a colon before any slash is written "./a:b".
+ */
+
+/*
+ * May a backing name that an image records be followed?  -ENOTSUP unless it is a path or, with `protocols`, a name
+ * of another kind; "image-opts:" never is.
+ */
+int byre_backing_check(const char *name, bool protocols, struct byre_error *err);
 
 /* Opens `name`; NULL options: read-only, probed, writeback.  Release with byre_close. */
 int byre_open(const char *name, const struct byre_open_options *options, struct byre_disk **ret_disk,
@@ -95,8 +118,13 @@ int byre_extents(struct byre_disk *disk, uint64_t goff, uint64_t length,
 
 /* The chain, top first.  Strings live as long as the disk. */
 unsigned byre_layer_count(const struct byre_disk *disk);
-const char *byre_layer_name(const struct byre_disk *disk, unsigned layer);   /* as it was opened */
+const char *byre_layer_name(const struct byre_disk *disk, unsigned layer);   /* as QEMU prints it: short, or json: */
 const char *byre_layer_format(const struct byre_disk *disk, unsigned layer); /* "raw", "qcow2" */
+
+/* What host offsets of the layer count from: the name of what its format stands on, and the place of its start there,
+ * which is 0 but for a raw image with an offset. */
+const char *byre_layer_file_name(const struct byre_disk *disk, unsigned layer);
+uint64_t byre_layer_file_offset(const struct byre_disk *disk, unsigned layer);
 
 /*
  * Does the file of a qcow2 layer take up less of the medium than its clusters in use would, by a tenth or more and by

@@ -30,8 +30,8 @@ struct byre_bitmap_info {
 };
 
 struct byre_info {
-    char *name;             /* the path of the file: as given, without "file:" */
-    const char *format;     /* "raw", "qcow2" */
+    char *name;             /* as QEMU prints it: short, or json: */
+    const char *format;     /* the driver at the top: "raw", "qcow2", "file", "compress", ... */
     uint64_t virtual_size;  /* bytes */
     uint64_t allocated_size; /* bytes on the medium; UINT64_MAX if unknown */
     uint64_t file_size;     /* length of the file */

@@ -36,16 +36,19 @@ int byre_name_check(const char *name, struct byre_error *err)
     return byre_error_set(err, -ENOTSUP, "Unknown protocol '%.*s'", (int)strcspn(name, ":"), name);
 }
 
+char *byre_name_of_path(const char *path)
+{
+    size_t size = strlen(path) + sizeof "./";
+    char *name = malloc(size);
+
+    if (name)
+        snprintf(name, size, "%s%s", has_prefix(path) ? "./" : "", path);
+    return name;
+}
+
 char *byre_name_to_path(const char *name)
 {
-    const char *path = names_a_file(name) ? name + sizeof file_prefix - 1 : name;
-    bool shield = path != name && has_prefix(path);
-    size_t size = strlen(path) + sizeof "./";
-    char *copy = malloc(size);
-
-    if (copy)
-        snprintf(copy, size, "%s%s", shield ? "./" : "", path);
-    return copy;
+    return names_a_file(name) ? byre_name_of_path(name + sizeof file_prefix - 1) : strdup(name);
 }
 
 char *byre_resolve_name(const char *image_name, const char *backing_name)

@@ -18,10 +18,12 @@ bool byre_name_is_protocol(const char *name);
 /* Refuses names of protocols, "file:" apart: -ENOTSUP, "Unknown protocol 'nbd'". */
 int byre_name_check(const char *name, struct byre_error *err);
 
+/* The path as a name: with a "./" in front where it would look like a protocol.  malloced, NULL on ENOMEM. */
+char *byre_name_of_path(const char *path);
+
 /*
- * The path that a name stands for: without its "file:", and with a "./" in front where it would look like a
- * protocol then, so that a path is a name, too.  Other names are returned as they are.  malloced, NULL on
- * ENOMEM.
+ * The path that a name stands for: without its "file:", as byre_name_of_path.  Other names are returned as they are.
+ * malloced, NULL on ENOMEM.
  */
 char *byre_name_to_path(const char *name);
 

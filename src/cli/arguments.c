@@ -8,9 +8,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/cleanup.h"
 #include "base/size.h"
 #include "cli/message.h"
 
@@ -73,4 +76,51 @@ int byre_argument_output(const char *text, bool *ret_json)
     }
     *ret_json = strcmp(text, "json") == 0;
     return 0;
+}
+
+int byre_argument_allow_backing(const char *text, bool *ret_protocol)
+{
+    if (strcmp(text, "protocol") != 0) {
+        byre_complain("--allow-backing must be used with protocol as argument.");
+        return -1;
+    }
+    *ret_protocol = true;
+    return 0;
+}
+
+bool byre_argument_protocol_backing(bool allowed)
+{
+    return allowed || byre_program_is_qemu();
+}
+
+int byre_argument_image(const char *text, bool image_opts, const char *format, char **ret_name)
+{
+    static const char prefix[] = "image-opts:";
+    size_t size = sizeof prefix + strlen(text);
+    char *name;
+
+    if (image_opts && format) {
+        byre_complain("--image-opts and --format are mutually exclusive");
+        return -1;
+    }
+    name = malloc(size);
+    if (!name)
+        byre_die_no_memory();
+    snprintf(name, size, "%s%s", image_opts ? prefix : "", text);
+    *ret_name = name;
+    return 0;
+}
+
+int byre_argument_open(const char *text, bool image_opts, const struct byre_open_options *options,
+                       struct byre_disk **ret_disk)
+{
+    struct byre_error err = BYRE_ERROR_INIT;
+    CLEANUP(free_ptr) char *name = NULL;
+
+    if (byre_argument_image(text, image_opts, options->format, &name) < 0)
+        return -1;
+    if (byre_open(name, options, ret_disk, &err) == 0)
+        return 0;
+    byre_complain_open(&err, text);
+    return -1;
 }

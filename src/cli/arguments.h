@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "byre/cache.h"
+#include "byre/disk.h"
 
 /*
  * Each returns 0, or -1 after it has complained; results are written on success only.  As in qemu-img, sizes
@@ -30,5 +30,21 @@ bool byre_argument_format_known(const char *format);
 
 /* The argument of --output: "human" or "json"; NULL changes nothing. */
 int byre_argument_output(const char *text, bool *ret_json);
+
+/* The argument of --allow-backing: what names in images may be besides paths. */
+int byre_argument_allow_backing(const char *text, bool *ret_protocol);
+
+/* May names in images that are no paths be followed?  Under a qemu-* name, always. */
+bool byre_argument_protocol_backing(bool allowed);
+
+/*
+ * The name that the library takes for the operand `text` of a command with --image-opts (`image_opts`), or without.
+ * -1 where a format was named as well.  Release *ret_name with free.
+ */
+int byre_argument_image(const char *text, bool image_opts, const char *format, char **ret_name);
+
+/* Opens the image that such an operand names. */
+int byre_argument_open(const char *text, bool image_opts, const struct byre_open_options *options,
+                       struct byre_disk **ret_disk);
 
 #endif

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "byre/debug.h"
 #include "cli/io_command.h"
 #include "cli/io_text.h"
 
@@ -65,40 +66,38 @@ BYRE_IO_RUN(byre_io_quit)
 
 /* --- breakpoints --- */
 
+static int complain(const char *what, const char *tag, int r)
+{
+    if (r == 0)
+        return 0;
+    printf("Could not %s%s%s: %s\n", what, tag ? " " : "", tag ? tag : "", strerror(-r));
+    return -1;
+}
+
 BYRE_IO_RUN(byre_io_break)
 {
     (void)command;
-    (void)session;
     (void)argc;
-    (void)argv;
-    printf("Could not set breakpoint: %s\n", strerror(ENOTSUP));
-    return -1;
+    return complain("set breakpoint", NULL, byre_debug_break(session->disk, argv[1], argv[2]));
 }
 
 BYRE_IO_RUN(byre_io_wait_break)
 {
     (void)command;
-    (void)session;
     (void)argc;
-    printf("Could not wait for breakpoint %s: %s\n", argv[1], strerror(ENOTSUP));
-    return -1;
+    return complain("wait for breakpoint", argv[1], byre_debug_wait_break(session->disk, argv[1]));
 }
 
 BYRE_IO_RUN(byre_io_resume)
 {
     (void)command;
-    (void)session;
     (void)argc;
-    (void)argv;
-    printf("Could not resume request: %s\n", strerror(ENOTSUP));
-    return -1;
+    return complain("resume request", NULL, byre_debug_resume(session->disk, argv[1]));
 }
 
 BYRE_IO_RUN(byre_io_remove_break)
 {
     (void)command;
-    (void)session;
     (void)argc;
-    printf("Could not remove breakpoint %s: %s\n", argv[1], strerror(ENOTSUP));
-    return -1;
+    return complain("remove breakpoint", argv[1], byre_debug_remove_break(session->disk, argv[1]));
 }

@@ -15,8 +15,9 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
+#include "base/name.h"
 #include "byre/create.h"
-#include "byre/info.h"
+#include "byre/debug.h"
 #include "cli/arguments.h"
 #include "cli/io_command.h"
 #include "cli/message.h"
@@ -52,23 +53,30 @@ int byre_io_read_aio(const char *text, struct byre_io_open *how)
 
 /* --- opening --- */
 
+static void tell_break(void *opaque, const char *tag, bool suspended)
+{
+    (void)opaque;
+    printf(suspended ? "blkdebug: Suspended request '%s'\n" : "blkdebug: Resuming request '%s'\n", tag);
+}
+
+/* `name` is NULL where it is no name, but options. */
 static int cannot_open(const char *name, const char *why)
 {
-    byre_complain("can't open device %s: %s", name, why);
+    byre_complain("can't open%s%s: %s", name ? " device " : "", name ? name : "", why);
     return -1;
 }
 
 /* The library's errors begin with the name, which qemu-io says once. */
-static int cannot_open_error(const char *name, const struct byre_error *err)
+static int cannot_open_error(const char *name, const struct byre_io_open *how, const struct byre_error *err)
 {
     CLEANUP(free_ptr) char *opening = NULL;
     const char *text = err->text;
 
-    if (asprintf(&opening, "Could not open '%s': ", name) < 0)
+    if (asprintf(&opening, "Could not open '%s': ", name ? name : "") < 0)
         byre_die_no_memory();
     if (strncmp(text, opening, strlen(opening)) == 0 && strcmp(text + strlen(opening), strerror(-err->code)) != 0)
         text += strlen(opening);
-    return cannot_open(name, text);
+    return cannot_open(how->image_opts ? NULL : name, text);
 }
 
 static int check_how(const char *name, const struct byre_io_open *how)
@@ -77,10 +85,32 @@ static int check_how(const char *name, const struct byre_io_open *how)
         byre_complain("can't open device %s: Unknown driver '%s'", name, how->format);
         return -1;
     }
+    if (how->copy_on_read && how->read_only)
+        return cannot_open(name, "Can't use copy-on-read on read-only device");
     if (how->native_aio && how->cache != BYRE_CACHE_NONE && how->cache != BYRE_CACHE_DIRECTSYNC)
         return cannot_open(name, "aio=native was specified, but it requires cache.direct=on, which was not"
                                  " specified.");
     return 0;
+}
+
+/* The file under the name that the library takes. */
+static int open_name(const char *name, const struct byre_io_open *how, bool writable, struct byre_disk **ret_disk)
+{
+    const struct byre_open_options options = {
+        .format = how->format,
+        .cache = how->cache,
+        .writable = writable,
+        .force_share = how->force_share,
+        .copy_on_read = how->copy_on_read && writable,
+        .protocol_backing = how->protocol_backing,
+        .options = how->options,
+    };
+    struct byre_error err = BYRE_ERROR_INIT;
+    CLEANUP(free_ptr) char *full = NULL;
+
+    if (byre_argument_image(name ? name : "", how->image_opts || !name, NULL, &full) < 0)
+        return -1;
+    return byre_open(full, &options, ret_disk, &err) < 0 ? cannot_open_error(name, how, &err) : 0;
 }
 
 /* An empty file of its own for an overlay: malloced. */
@@ -103,28 +133,41 @@ static char *temporary_file(void)
     return NULL;
 }
 
+/* What an overlay over the disk is to be. */
+static struct byre_create_options overlay_of(const struct byre_disk *base, char *backing)
+{
+    return (struct byre_create_options){
+        .format = "qcow2",
+        .size = byre_get_size(base),
+        .backing_name = backing,
+        .backing_format = byre_layer_format(base, 0),
+    };
+}
+
 /* Makes the image that takes the writes of -s: its name, malloced, or NULL after a complaint. */
 static char *make_overlay(const char *name, const struct byre_io_open *how)
 {
-    CLEANUP(free_ptr) char *backing = realpath(name, NULL);
-    struct byre_create_options options = { .format = "qcow2", .backing_name = backing ? backing : name };
+    CLEANUP(free_ptr) char *backing = NULL;
     struct byre_error err = BYRE_ERROR_INIT;
-    struct byre_info info;
+    struct byre_create_options options;
+    struct byre_disk *base;
     char *overlay = NULL;
 
-    if (byre_info_read(name, how->format, how->force_share, &info, &err) < 0) {
-        cannot_open_error(name, &err);
+    if (open_name(name, how, false, &base) < 0)
         return NULL;
-    }
-    options.size = info.virtual_size;
-    options.backing_format = info.format;
+    backing = realpath(byre_layer_name(base, 0), NULL);
+    if (!backing)
+        backing = strdup(byre_layer_name(base, 0));
+    if (!backing)
+        byre_die_no_memory();
+    options = overlay_of(base, backing);
     overlay = temporary_file();
     if (overlay && byre_create(overlay, &options, &err) < 0) {
-        cannot_open_error(name, &err);
+        cannot_open_error(name, how, &err);
         unlink(overlay);
         free(STEAL(overlay));
     }
-    byre_info_done(&info);
+    byre_close(base, NULL); /* nothing was written */
     return overlay;
 }
 
@@ -137,23 +180,35 @@ static void drop_overlay(struct byre_io_session *session)
 
 static int open_disk(struct byre_io_session *session, const char *name, const struct byre_io_open *how)
 {
-    struct byre_open_options options = {
-        .format = session->overlay ? "qcow2" : how->format,
+    /* The user has named what is below the overlay, whatever it is. */
+    const struct byre_io_open over = {
+        .format = "qcow2",
         .cache = how->cache,
-        .writable = !how->read_only,
-        .force_share = how->force_share && !session->overlay,
+        .copy_on_read = how->copy_on_read,
+        .protocol_backing = true,
     };
-    struct byre_error err = BYRE_ERROR_INIT;
+    const char *overlay = session->overlay;
 
-    if (byre_open(session->overlay ? session->overlay : name, &options, &session->disk, &err) < 0)
-        return cannot_open_error(name, &err);
+    if (open_name(overlay ? overlay : name, overlay ? &over : how, !how->read_only, &session->disk) < 0)
+        return -1;
+    (void)byre_debug_set_watch(session->disk, tell_break, NULL); /* where there are breakpoints */
     session->how = *how;
     return 0;
 }
 
+/* A copy that is owned; NULL for NULL. */
+static char *copy_text(const char *text)
+{
+    char *copy = text ? strdup(text) : NULL;
+
+    if (text && !copy)
+        byre_die_no_memory();
+    return copy;
+}
+
 int byre_io_open_file(struct byre_io_session *session, const char *name, const struct byre_io_open *how)
 {
-    if (check_how(name, how) < 0)
+    if (check_how(how->image_opts ? NULL : name, how) < 0)
         return -1;
     if (how->snapshot) {
         session->overlay = make_overlay(name, how);
@@ -164,11 +219,9 @@ int byre_io_open_file(struct byre_io_session *session, const char *name, const s
         drop_overlay(session);
         return -1;
     }
-    session->name = strdup(name);
-    session->format = how->format ? strdup(how->format) : NULL;
-    if (!session->name || (how->format && !session->format))
-        byre_die_no_memory();
-    session->how.format = session->format;
+    session->name = copy_text(name);
+    session->how.format = session->format = copy_text(how->format);
+    session->how.options = session->options = copy_text(how->options);
     return 0;
 }
 
@@ -193,6 +246,7 @@ int byre_io_close_file(struct byre_io_session *session)
     drop_overlay(session);
     free(STEAL(session->name));
     free(STEAL(session->format));
+    free(STEAL(session->options));
     return r;
 }
 
@@ -211,35 +265,21 @@ int byre_io_reopen_file(struct byre_io_session *session, const struct byre_io_op
 
 /* --- commands --- */
 
-/* driver=NAME is the one option that a format has here. */
-static int read_driver(const char *text, const char *name, struct byre_io_open *how)
-{
-    const char *value = strchr(text, '=');
-    int length = value ? (int)(value - text) : (int)strlen(text);
-
-    if (strncmp(text, "driver=", 7) == 0) {
-        how->format = text + 7;
-        return 0;
-    }
-    byre_complain("can't open device %s: Block format '%s' does not support the option '%.*s'", name,
-                  how->format ? how->format : "qcow2", length, text);
-    return -1;
-}
-
 BYRE_IO_RUN(byre_io_open)
 {
-    struct byre_io_open how = { 0 };
-    const char *options = NULL;
+    struct byre_io_open how = { .image_opts = session->image_opts, .protocol_backing = session->protocol_backing };
+    const char *name;
     int letter, r = 0;
 
-    while (r == 0 && (letter = getopt(argc, argv, "snro:ki:t:d:U")) != -1) {
+    while (r == 0 && (letter = getopt(argc, argv, "snCro:ki:t:d:U")) != -1) {
         switch (letter) {
         case 's': how.snapshot = true; break;
         case 'n': how.cache = BYRE_CACHE_NONE; break;
+        case 'C': how.copy_on_read = true; break;
         case 'r': how.read_only = true; break;
         case 'k': how.native_aio = true; break;
         case 'U': how.force_share = true; break;
-        case 'o': options = optarg; break;
+        case 'o': how.options = optarg; break;
         case 'i': r = byre_io_read_aio(optarg, &how); break;
         case 't': r = byre_io_read_cache(optarg, &how); break;
         case 'd': r = byre_io_read_discard(optarg, &how); break;
@@ -250,11 +290,16 @@ BYRE_IO_RUN(byre_io_open)
         byre_complain("file open already, try 'help close'");
         return -1;
     }
-    if (r == 0 && optind != argc - 1)
+    if (r < 0)
+        return -1;
+    if (how.options && how.image_opts) {
+        printf("--image-opts and 'open -o' are mutually exclusive\n");
+        return -1;
+    }
+    name = optind == argc - 1 ? argv[optind] : NULL;
+    if (!name && (optind != argc || !how.options))
         return byre_io_usage(command);
-    if (r == 0 && options)
-        r = read_driver(options, argv[optind], &how);
-    return r < 0 ? -1 : byre_io_open_file(session, argv[optind], &how);
+    return byre_io_open_file(session, name, &how);
 }
 
 BYRE_IO_RUN(byre_io_close)
@@ -263,6 +308,45 @@ BYRE_IO_RUN(byre_io_close)
     (void)argc;
     (void)argv;
     return byre_io_close_file(session);
+}
+
+/* Is the key that `item` begins with one that may be another when a file is opened again? */
+static bool may_change(const char *item)
+{
+    static const char *const keys[] = {
+        "auto-read-only", "cache.direct", "cache.no-flush", "cache-clean-interval", "cache-size", "detect-zeroes",
+        "discard", "force-share", "l2-cache-entry-size", "l2-cache-size", "lazy-refcounts", "overlap-check",
+        "pass-discard-other", "pass-discard-request", "pass-discard-snapshot", "read-only", "refcount-cache-size",
+    };
+    size_t length = strcspn(item, "=,");
+
+    for (unsigned i = 0; i < ARRAY_LEN(keys); i++)
+        if (strlen(keys[i]) == length && strncmp(item, keys[i], length) == 0)
+            return true;
+    return false;
+}
+
+/* Reopens with more options than before. */
+static int reopen_with(struct byre_io_session *session, struct byre_io_open *how, const char *options)
+{
+    CLEANUP(free_ptr) char *all = NULL;
+    int r;
+
+    for (const char *item = options; *item; item += strcspn(item, ","), item += *item == ',') {
+        if (!may_change(item)) {
+            byre_complain("Cannot change the option '%.*s'", (int)strcspn(item, "=,"), item);
+            return -1;
+        }
+    }
+    if (asprintf(&all, "%s%s%s", how->options ? how->options : "", how->options ? "," : "", options) < 0)
+        byre_die_no_memory();
+    how->options = all;
+    r = byre_io_reopen_file(session, how);
+    if (r == 0) {
+        free(session->options);
+        session->how.options = session->options = STEAL(all);
+    }
+    return r;
 }
 
 BYRE_IO_RUN(byre_io_reopen)
@@ -293,9 +377,5 @@ BYRE_IO_RUN(byre_io_reopen)
     }
     if (optind != argc)
         return byre_io_usage(command);
-    if (options) {
-        byre_complain("Cannot change the option '%.*s'", (int)strcspn(options, "="), options);
-        return -1;
-    }
-    return byre_io_reopen_file(session, &how);
+    return options ? reopen_with(session, &how, options) : byre_io_reopen_file(session, &how);
 }

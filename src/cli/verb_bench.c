@@ -16,7 +16,7 @@
 #include "cli/arguments.h"
 #include "cli/message.h"
 
-enum { OPT_FLUSH_INTERVAL = BYRE_OPTION_LONG, OPT_NO_DRAIN, OPT_PATTERN, OPT_IMAGE_OPTS };
+enum { OPT_FLUSH_INTERVAL = BYRE_OPTION_LONG, OPT_NO_DRAIN, OPT_PATTERN, OPT_IMAGE_OPTS, OPT_ALLOW_BACKING };
 
 static const struct byre_option options[] = {
     { 'c', NULL, "COUNT", "number of requests (default 75000)" },
@@ -34,7 +34,8 @@ static const struct byre_option options[] = {
     { 't', NULL, "CACHE", "cache mode: writeback (default), none or unsafe" },
     { 'w', NULL, NULL, "write instead of reading" },
     { 'U', "force-share", NULL, "open the image although another program writes to it" },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, NULL },
+    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options: driver=qcow2,file.filename=..." },
+    { OPT_ALLOW_BACKING, "allow-backing", "KIND", "protocol: follow names in images that are no paths" },
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
 };
@@ -42,6 +43,7 @@ static const struct byre_option options[] = {
 struct bench_args {
     const char *format;
     enum byre_cache cache;
+    bool image_opts, allow_protocol;
     bool native, quiet, force_share, has_step, has_interval;
     struct byre_bench_options bench;
 };
@@ -100,6 +102,8 @@ static int read_option(int id, const char *argument, struct bench_args *args)
     case 't': return byre_argument_cache("cache", argument, &args->cache);
     case 'w': args->bench.write = true; break;
     case 'U': args->force_share = true; break;
+    case OPT_IMAGE_OPTS: args->image_opts = true; break;
+    case OPT_ALLOW_BACKING: r = byre_argument_allow_backing(argument, &args->allow_protocol); break;
     case OPT_FLUSH_INTERVAL:
         r = read_number("flush interval", argument, INT_MAX, &number);
         args->bench.flush_interval = number;
@@ -174,9 +178,10 @@ static int run(const struct byre_verb *verb, int argc, char **argv)
         return 1;
     open_options = (struct byre_open_options){
         .format = args.format, .cache = args.cache, .writable = args.bench.write, .force_share = args.force_share,
+        .protocol_backing = byre_argument_protocol_backing(args.allow_protocol),
     };
-    if (byre_open(argv[parser.operand], &open_options, &disk, &err) < 0)
-        return byre_complain_open(&err, argv[parser.operand]);
+    if (byre_argument_open(argv[parser.operand], args.image_opts, &open_options, &disk) < 0)
+        return 1;
     exit_code = bench_disk(&args, disk);
     if (byre_close(disk, &err) < 0 && exit_code == 0)
         exit_code = byre_complain_error(&err, "%s", "");

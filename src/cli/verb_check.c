@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "byre/cache.h"
@@ -38,15 +39,16 @@ static const struct byre_option options[] = {
     { 'T', NULL, "SRC_CACHE", "cache mode; by default writeback" },
     { 'U', "force-share", NULL, "open the image although another program writes to it" },
     { OPT_OBJECT, "object", "OBJECTDEF", NULL },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, NULL },
+    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options: driver=qcow2,file.filename=..." },
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
 };
 
 struct check_args {
-    const char *name, *format, *output, *cache;
+    const char *shown, *format, *output, *cache;
+    char *name; /* for the library; owned */
     unsigned repair;
-    bool json, quiet, force_share;
+    bool json, quiet, force_share, image_opts;
 };
 
 static int read_repair(const char *text, unsigned *ret_repair)
@@ -69,6 +71,7 @@ static int read_options(struct byre_option_parser *parser, struct check_args *ar
         case 'f': args->format = parser->argument; break;
         case 'q': args->quiet = true; break;
         case 'U': args->force_share = true; break;
+        case OPT_IMAGE_OPTS: args->image_opts = true; break;
         case 'r':
             if (read_repair(parser->argument, &args->repair) != 0)
                 return byre_options_stop(parser, EXIT_NOT_DONE);
@@ -156,7 +159,7 @@ static void print_json(const struct check_args *args, const struct byre_check_re
     add_unless_zero(object, "leaks", result->leaks);
     add_unless_zero(object, "leaks-fixed", result->leaks_fixed);
     add_unless_zero(object, "allocated-clusters", counted ? result->allocated_clusters : 0);
-    byre_json_add_text(object, "filename", args->name);
+    byre_json_add_text(object, "filename", args->shown);
     byre_json_add_text(object, "format", "qcow2"); /* no other format has a check */
     add_unless_zero(object, "fragmented-clusters", counted ? result->fragmented_clusters : 0);
     byre_json_print(object);
@@ -221,6 +224,7 @@ static int run(const struct byre_verb *verb, int argc, char **argv)
     struct check_args args = { 0 };
     struct byre_option_parser parser;
     enum byre_cache cache; /* a check reads metadata only: every mode does */
+    int exit_code;
 
     byre_options_start(&parser, verb, argc, argv);
     if (read_options(&parser, &args) < 0)
@@ -230,8 +234,12 @@ static int run(const struct byre_verb *verb, int argc, char **argv)
     if (byre_argument_output(args.output, &args.json) < 0 ||
         byre_argument_source_cache(args.cache, &cache) < 0)
         return EXIT_NOT_DONE;
-    args.name = argv[parser.operand];
-    return check(&args);
+    args.shown = argv[parser.operand];
+    if (byre_argument_image(args.shown, args.image_opts, args.format, &args.name) < 0)
+        return EXIT_NOT_DONE;
+    exit_code = check(&args);
+    free(args.name);
+    return exit_code;
 }
 
 const struct byre_verb byre_verb_check = {

@@ -9,13 +9,14 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "byre/compare.h"
 #include "cli/arguments.h"
 #include "cli/message.h"
 #include "cli/progress.h"
 
-enum { OPT_OBJECT = BYRE_OPTION_LONG, OPT_IMAGE_OPTS };
+enum { OPT_OBJECT = BYRE_OPTION_LONG, OPT_IMAGE_OPTS, OPT_ALLOW_BACKING };
 
 enum compare_exit {
     EXIT_SAME = 0,
@@ -34,7 +35,8 @@ static const struct byre_option options[] = {
     { 'T', NULL, "SRC_CACHE", "cache mode; by default writeback" },
     { 'U', "force-share", NULL, "open the images although another program writes to them" },
     { OPT_OBJECT, "object", "OBJECTDEF", NULL },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, NULL },
+    { OPT_IMAGE_OPTS, "image-opts", NULL, "the file names are lists of options: driver=qcow2,file.filename=..." },
+    { OPT_ALLOW_BACKING, "allow-backing", "KIND", "protocol: follow names in images that are no paths" },
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
 };
@@ -43,7 +45,7 @@ struct compare_args {
     const char *names[2], *formats[2];
     const char *cache_text;
     enum byre_cache cache;
-    bool strict, progress, quiet, force_share;
+    bool strict, progress, quiet, force_share, image_opts, allow_protocol;
 };
 
 static int read_options(struct byre_option_parser *parser, struct compare_args *args)
@@ -59,6 +61,11 @@ static int read_options(struct byre_option_parser *parser, struct compare_args *
         case 'q': args->quiet = true; break;
         case 'U': args->force_share = true; break;
         case 'T': args->cache_text = parser->argument; break;
+        case OPT_IMAGE_OPTS: args->image_opts = true; break;
+        case OPT_ALLOW_BACKING:
+            if (byre_argument_allow_backing(parser->argument, &args->allow_protocol) < 0)
+                return byre_options_stop(parser, EXIT_OPEN_FAILED);
+            break;
         }
     }
     return id;
@@ -66,19 +73,16 @@ static int read_options(struct byre_option_parser *parser, struct compare_args *
 
 static int open_disks(const struct compare_args *args, struct byre_disk *disks[2])
 {
-    struct byre_error err = BYRE_ERROR_INIT;
-
     for (unsigned i = 0; i < 2; i++) {
         struct byre_open_options open_options = {
             .format = args->formats[i],
             .cache = args->cache,
             .force_share = args->force_share,
+            .protocol_backing = byre_argument_protocol_backing(args->allow_protocol),
         };
 
-        if (byre_open(args->names[i], &open_options, &disks[i], &err) < 0) {
-            byre_complain_open(&err, args->names[i]);
+        if (byre_argument_open(args->names[i], args->image_opts, &open_options, &disks[i]) < 0)
             return EXIT_OPEN_FAILED;
-        }
     }
     return 0;
 }

@@ -26,6 +26,7 @@ enum {
     OPT_TARGET_IMAGE_OPTS,
     OPT_BITMAPS,
     OPT_SKIP_BROKEN_BITMAPS,
+    OPT_ALLOW_BACKING,
 };
 
 static const struct byre_option options[] = {
@@ -53,8 +54,9 @@ static const struct byre_option options[] = {
     { OPT_BITMAPS, "bitmaps", NULL, NULL },
     { OPT_SKIP_BROKEN_BITMAPS, "skip-broken-bitmaps", NULL, NULL },
     { OPT_OBJECT, "object", "OBJECTDEF", NULL },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, NULL },
-    { OPT_TARGET_IMAGE_OPTS, "target-image-opts", NULL, NULL },
+    { OPT_IMAGE_OPTS, "image-opts", NULL, "the sources are lists of options: driver=qcow2,file.filename=..." },
+    { OPT_TARGET_IMAGE_OPTS, "target-image-opts", NULL, "with -n: the target is a list of options" },
+    { OPT_ALLOW_BACKING, "allow-backing", "KIND", "protocol: follow names in images that are no paths" },
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
 };
@@ -65,7 +67,8 @@ static const struct byre_option options[] = {
 struct convert_args {
     char *const *source_names;
     unsigned source_count;
-    const char *target_name, *source_format, *target_format;
+    const char *target_name, *source_format;
+    const char *target_format; /* NULL: as the options of the target say */
     const char *backing_file, *backing_format;
     char *option_list; /* owned */
     uint64_t sparse_size;
@@ -73,6 +76,7 @@ struct convert_args {
     const char *source_cache_text, *target_cache;
     enum byre_cache source_cache;
     bool compress, skip_create, progress, quiet, force_share, out_of_order, target_is_zero, salvage;
+    bool image_opts, target_image_opts, allow_protocol;
 };
 
 /* The disks of one conversion. */
@@ -126,6 +130,9 @@ static int read_option(int id, const char *argument, struct convert_args *args)
     case 'U': args->force_share = true; break;
     case OPT_TARGET_IS_ZERO: args->target_is_zero = true; break;
     case OPT_SALVAGE: args->salvage = true; break;
+    case OPT_IMAGE_OPTS: args->image_opts = true; break;
+    case OPT_TARGET_IMAGE_OPTS: args->target_image_opts = true; break;
+    case OPT_ALLOW_BACKING: return byre_argument_allow_backing(argument, &args->allow_protocol);
     case 'o': return byre_option_list_append(&args->option_list, argument) == 0 ? 0 : -1;
     case 'S': return read_sparse_size(argument, &args->sparse_size);
     case 'm': return read_threads(argument, &args->threads);
@@ -150,6 +157,8 @@ static int check_options(const struct convert_args *args)
 {
     if (args->target_is_zero && !args->skip_create)
         return byre_complain("--target-is-zero requires use of -n flag");
+    if (args->target_image_opts && !args->skip_create)
+        return byre_complain("--target-image-opts requires use of -n flag");
     if (args->skip_create && args->option_list)
         return byre_complain("-o has no effect when skipping image creation");
     if (args->skip_create && args->target_is_zero && args->backing_file)
@@ -163,14 +172,14 @@ static int open_sources(const struct convert_args *args, struct convert_disks *d
         .format = args->source_format,
         .cache = args->source_cache,
         .force_share = args->force_share,
+        .protocol_backing = byre_argument_protocol_backing(args->allow_protocol),
     };
-    struct byre_error err = BYRE_ERROR_INIT;
 
     for (unsigned i = 0; i < args->source_count; i++) {
         const char *name = args->source_names[i];
 
-        if (byre_open(name, &open_options, &disks->sources[i], &err) < 0)
-            return byre_complain_open(&err, name);
+        if (byre_argument_open(name, args->image_opts, &open_options, &disks->sources[i]) != 0)
+            return 1;
         if (__builtin_add_overflow(disks->size, byre_get_size(disks->sources[i]), &disks->size))
             return byre_complain("%s: the sum of the sizes of the source images is too large", name);
     }
@@ -208,7 +217,7 @@ static int check_target(const struct convert_args *args, const struct byre_creat
                              "multiple input images");
     if (backing && !byre_create_values_text(values, "backing_fmt"))
         return byre_complain("Use of backing file requires explicit backing format");
-    if (args->compress && strcmp(args->target_format, "qcow2") != 0)
+    if (args->compress && args->target_format && strcmp(args->target_format, "qcow2") != 0)
         return byre_complain("Compression not supported for this file format");
     if (args->compress && preallocation && strcmp(preallocation, "off") != 0)
         return byre_complain("Compression and preallocation not supported at the same time");
@@ -221,6 +230,7 @@ static int target_options(const struct convert_args *args, struct byre_open_opti
         .format = args->target_format,
         .cache = BYRE_CACHE_UNSAFE,
         .writable = true,
+        .protocol_backing = byre_argument_protocol_backing(args->allow_protocol),
     };
     return byre_argument_cache("cache", args->target_cache, &ret_options->cache) < 0 ? 1 : 0;
 }
@@ -228,12 +238,13 @@ static int target_options(const struct convert_args *args, struct byre_open_opti
 static int open_existing(const struct convert_args *args, struct convert_disks *disks)
 {
     struct byre_open_options open_options;
-    struct byre_error err = BYRE_ERROR_INIT;
 
     if (target_options(args, &open_options) != 0)
         return 1;
-    if (byre_open(args->target_name, &open_options, &disks->target, &err) < 0)
-        return byre_complain_open(&err, args->target_name);
+    if (byre_argument_open(args->target_name, args->target_image_opts, &open_options, &disks->target) != 0)
+        return 1;
+    if (args->compress && strcmp(byre_layer_format(disks->target, 0), "qcow2") != 0)
+        return byre_complain("Compression not supported for this file format");
     if (byre_get_size(disks->target) < disks->size)
         return byre_complain("output file is smaller than input file");
     return 0;
@@ -315,14 +326,20 @@ static int convert_with(const struct convert_args *args, struct byre_create_valu
     return exit_code;
 }
 
+/* The format of the target, where that of an option list is not known yet. */
+static const char *format_of(const struct convert_args *args)
+{
+    return args->target_format ? args->target_format : "raw";
+}
+
 /* Is the target of a format, and of a kind of name, that there is?  `name` is NULL where none was given. */
 static int check_target_kind(const struct convert_args *args, const char *name)
 {
     struct byre_error err = BYRE_ERROR_INIT;
 
-    if (!byre_argument_format_known(args->target_format))
+    if (!byre_argument_format_known(format_of(args)))
         return byre_complain("Unknown file format '%s'", args->target_format);
-    if (name && byre_name_check(name, &err) < 0)
+    if (name && byre_create_check_name(name, &err) < 0)
         return byre_complain_error(&err, "%s", "");
     return 0;
 }
@@ -334,12 +351,13 @@ static int convert(const struct convert_args *args, struct convert_disks *disks)
 
     if (open_sources(args, disks) != 0)
         return 1;
-    if (args->skip_create && !byre_argument_format_known(args->target_format))
+    if (args->target_format && args->skip_create && !byre_argument_format_known(args->target_format))
         return byre_complain("Could not open '%s': Unknown driver '%s'", args->target_name,
                              args->target_format);
     if (check_target_kind(args, args->skip_create ? NULL : args->target_name) != 0)
         return 1;
-    byre_create_values_init(&values, args->target_format);
+    /* Without a format nothing is created: the values are only asked for what was not given. */
+    byre_create_values_init(&values, format_of(args));
     exit_code = convert_with(args, &values, disks);
     byre_create_values_done(&values);
     return exit_code;
@@ -349,7 +367,7 @@ static int help(const struct convert_args *args, const char *name)
 {
     if (check_target_kind(args, name) != 0)
         return 1;
-    byre_create_options_help(args->target_format, name != NULL);
+    byre_create_options_help(format_of(args), name != NULL);
     return 0;
 }
 
@@ -376,6 +394,8 @@ static int run_with(struct byre_option_parser *parser, struct convert_args *args
 
     if (read_options(parser, args) < 0)
         return parser->exit_code;
+    if (!args->target_format && !args->target_image_opts)
+        args->target_format = "raw";
     count = parser->argc - parser->operand;
     if (byre_option_list_wants_help(args->option_list))
         return help(args, count > 1 ? parser->argv[parser->argc - 1] : NULL);
@@ -394,7 +414,6 @@ static int run_with(struct byre_option_parser *parser, struct convert_args *args
 static int run(const struct byre_verb *verb, int argc, char **argv)
 {
     struct convert_args args = {
-        .target_format = "raw",
         .sparse_size = 4096,
         .source_cache = BYRE_CACHE_WRITEBACK,
     };

@@ -16,7 +16,7 @@
 #include "cli/create_options.h"
 #include "cli/message.h"
 
-enum { OPT_OBJECT = BYRE_OPTION_LONG };
+enum { OPT_OBJECT = BYRE_OPTION_LONG, OPT_ALLOW_BACKING };
 
 static const struct byre_option options[] = {
     { 'f', NULL, "FMT", "format of the image: qcow2 or raw (default)" },
@@ -26,6 +26,7 @@ static const struct byre_option options[] = {
     { 'o', NULL, "OPTIONS", "format options, name=value separated by commas; help lists them" },
     { 'q', NULL, NULL, "print nothing but errors" },
     { OPT_OBJECT, "object", "OBJECTDEF", NULL },
+    { OPT_ALLOW_BACKING, "allow-backing", "KIND", "protocol: follow names in images that are no paths" },
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
 };
@@ -34,7 +35,7 @@ struct create_args {
     const char *name, *format, *backing_file, *backing_format;
     char *option_list; /* owned */
     uint64_t size;
-    bool have_size, unsafe, quiet;
+    bool have_size, unsafe, quiet, allow_protocol;
 };
 
 static int read_options(struct byre_option_parser *parser, struct create_args *args)
@@ -48,6 +49,10 @@ static int read_options(struct byre_option_parser *parser, struct create_args *a
         case 'F': args->backing_format = parser->argument; break;
         case 'u': args->unsafe = true; break;
         case 'q': args->quiet = true; break;
+        case OPT_ALLOW_BACKING:
+            if (byre_argument_allow_backing(parser->argument, &args->allow_protocol) < 0)
+                return byre_options_stop(parser, 1);
+            break;
         case 'o':
             if (byre_option_list_append(&args->option_list, parser->argument) != 0)
                 return byre_options_stop(parser, 1);
@@ -102,8 +107,9 @@ static int look_at_backing(struct byre_create_values *values, const struct creat
     uint64_t size;
 
     if (backing && !args->unsafe) {
-        if (byre_name_check(backing, &err) < 0 ||
-            byre_create_check_backing(args->name, backing, format, &size, &detected, &err) < 0) {
+        bool protocol = byre_argument_protocol_backing(args->allow_protocol);
+
+        if (byre_create_check_backing(args->name, backing, format, protocol, &size, &detected, &err) < 0) {
             byre_error_hint(&err, "Could not open backing image.");
             return byre_complain_error(&err, "%s: ", args->name);
         }
@@ -160,7 +166,7 @@ static int help(const struct create_args *args, const char *name)
 
     if (!byre_argument_format_known(args->format))
         return byre_complain("Unknown file format '%s'", args->format);
-    if (name && byre_name_check(name, &err) < 0)
+    if (name && byre_create_check_name(name, &err) < 0)
         return byre_complain_error(&err, "%s", "");
     byre_create_options_help(args->format, name != NULL);
     return 0;
@@ -182,7 +188,7 @@ static int run_with(struct byre_option_parser *parser, struct create_args *args)
         return 1;
     if (!byre_argument_format_known(args->format))
         return byre_complain("%s: Unknown file format '%s'", args->name, args->format);
-    if (byre_name_check(args->name, &err) < 0)
+    if (byre_create_check_name(args->name, &err) < 0)
         return byre_complain_error(&err, "%s: ", args->name);
     return create(args);
 }

@@ -12,11 +12,12 @@
 #include <string.h>
 
 #include "base/vec.h"
+#include "cli/arguments.h"
 #include "cli/io_command.h"
 #include "cli/io_session.h"
 #include "cli/message.h"
 
-enum { OPT_OBJECT = BYRE_OPTION_LONG, OPT_IMAGE_OPTS };
+enum { OPT_OBJECT = BYRE_OPTION_LONG, OPT_IMAGE_OPTS, OPT_ALLOW_BACKING };
 
 static const struct byre_option options[] = {
     { 'c', "cmd", "COMMAND", "run this command; may be given more than once" },
@@ -24,7 +25,7 @@ static const struct byre_option options[] = {
     { 'r', "read-only", NULL, "open the image for reading" },
     { 's', "snapshot", NULL, "keep what is written in a temporary file" },
     { 'n', "nocache", NULL, "the same as -t none" },
-    { 'C', "copy-on-read", NULL, NULL },
+    { 'C', "copy-on-read", NULL, "write into the image what is read from below it" },
     { 'm', "misalign", NULL, "use buffers that are badly aligned" },
     { 'k', "native-aio", NULL, "the same as -i native" },
     { 'i', "aio", "MODE", "threads, native or io_uring: has no effect" },
@@ -33,7 +34,8 @@ static const struct byre_option options[] = {
     { 'U', "force-share", NULL, "open the image although another program writes to it" },
     { 'T', "trace", "SPEC", NULL },
     { OPT_OBJECT, "object", "OBJECTDEF", NULL },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, NULL },
+    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options: driver=qcow2,file.filename=..." },
+    { OPT_ALLOW_BACKING, "allow-backing", "KIND", "protocol: follow names in images that are no paths" },
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
 };
@@ -41,7 +43,7 @@ static const struct byre_option options[] = {
 struct io_args {
     struct byre_io_open how;
     VEC(char *) commands; /* not owned */
-    bool misalign;
+    bool misalign, allow_protocol;
 };
 
 static int read_options(struct byre_option_parser *parser, struct io_args *args)
@@ -58,6 +60,9 @@ static int read_options(struct byre_option_parser *parser, struct io_args *args)
         case 'r': args->how.read_only = true; break;
         case 's': args->how.snapshot = true; break;
         case 'n': args->how.cache = BYRE_CACHE_NONE; break;
+        case 'C': args->how.copy_on_read = true; break;
+        case OPT_IMAGE_OPTS: args->how.image_opts = true; break;
+        case OPT_ALLOW_BACKING: r = byre_argument_allow_backing(parser->argument, &args->allow_protocol); break;
         case 'm': args->misalign = true; break;
         case 'k': args->how.native_aio = true; break;
         case 'i': r = byre_io_read_aio(parser->argument, &args->how); break;
@@ -68,6 +73,7 @@ static int read_options(struct byre_option_parser *parser, struct io_args *args)
         if (r < 0)
             return byre_options_stop(parser, EXIT_FAILURE);
     }
+    args->how.protocol_backing = byre_argument_protocol_backing(args->allow_protocol);
     return id;
 }
 
@@ -107,7 +113,11 @@ static int run_input(struct byre_io_session *session)
 
 static int run_session(const struct io_args *args, const char *name)
 {
-    struct byre_io_session session = { .misalign = args->misalign };
+    struct byre_io_session session = {
+        .image_opts = args->how.image_opts,
+        .protocol_backing = args->how.protocol_backing,
+        .misalign = args->misalign,
+    };
     int r = 0;
 
     byre_io_async_init(&session.async);
@@ -133,6 +143,8 @@ static int run(const struct byre_verb *verb, int argc, char **argv)
         exit_code = parser.exit_code;
     else if (argc - parser.operand > 1)
         exit_code = byre_complain_usage("Expecting at most one image file name");
+    else if (args.how.image_opts && args.how.format)
+        exit_code = byre_complain("--image-opts and -f are mutually exclusive");
     else
         exit_code = run_session(&args, argc > parser.operand ? argv[parser.operand] : NULL);
     vec_done(&args.commands);

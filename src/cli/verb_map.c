@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "byre/disk.h"
@@ -17,7 +18,7 @@
 #include "cli/file_holes.h"
 #include "cli/message.h"
 
-enum { OPT_OUTPUT = BYRE_OPTION_LONG, OPT_OBJECT, OPT_IMAGE_OPTS };
+enum { OPT_OUTPUT = BYRE_OPTION_LONG, OPT_OBJECT, OPT_IMAGE_OPTS, OPT_ALLOW_BACKING };
 
 static const struct byre_option options[] = {
     { 'f', "format", "FMT", "format of the image; by default it is probed" },
@@ -26,7 +27,8 @@ static const struct byre_option options[] = {
     { OPT_OUTPUT, "output", "OFMT", "how to print: human (default) or json" },
     { 'U', "force-share", NULL, "open the image although another program writes to it" },
     { OPT_OBJECT, "object", "OBJECTDEF", NULL },
-    { OPT_IMAGE_OPTS, "image-opts", NULL, NULL },
+    { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options: driver=qcow2,file.filename=..." },
+    { OPT_ALLOW_BACKING, "allow-backing", "KIND", "protocol: follow names in images that are no paths" },
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
 };
@@ -34,7 +36,7 @@ static const struct byre_option options[] = {
 struct map_args {
     const char *name, *format, *output;
     uint64_t start, max_length;
-    bool json, force_share;
+    bool json, force_share, image_opts, allow_protocol;
 };
 
 struct map_entry {
@@ -60,6 +62,8 @@ static int read_options(struct byre_option_parser *parser, struct map_args *args
         switch (id) {
         case 'f': args->format = parser->argument; break;
         case 'U': args->force_share = true; break;
+        case OPT_IMAGE_OPTS: args->image_opts = true; break;
+        case OPT_ALLOW_BACKING: r = byre_argument_allow_backing(parser->argument, &args->allow_protocol); break;
         case 's': r = byre_argument_size("start offset", parser->argument, &args->start); break;
         case 'l': r = byre_argument_size("max length", parser->argument, &args->max_length); break;
         case OPT_OUTPUT: args->output = parser->argument; break;
@@ -78,7 +82,7 @@ static void print_json(struct map_printer *printer, const struct map_entry *e)
            printer->first ? "[" : ",\n", e->start, e->length, e->depth, e->present ? "true" : "false",
            e->zero ? "true" : "false", e->data ? "true" : "false");
     if (e->has_offset)
-        printf(", \"offset\": %" PRIu64, e->hoff);
+        printf(", \"offset\": %" PRIu64, e->hoff + byre_layer_file_offset(printer->disk, e->depth));
     putchar('}');
     printer->first = false;
 }
@@ -94,8 +98,8 @@ static int print_text(struct map_printer *printer, const struct map_entry *e)
         return byre_complain("File contains external, encrypted or compressed clusters.");
     snprintf(start, sizeof start, "%#" PRIx64, e->start);
     snprintf(length, sizeof length, "%#" PRIx64, e->length);
-    snprintf(hoff, sizeof hoff, "%#" PRIx64, e->hoff);
-    printf("%-16s%-16s%-16s%s\n", start, length, hoff, byre_layer_name(printer->disk, e->depth));
+    snprintf(hoff, sizeof hoff, "%#" PRIx64, e->hoff + byre_layer_file_offset(printer->disk, e->depth));
+    printf("%-16s%-16s%-16s%s\n", start, length, hoff, byre_layer_file_name(printer->disk, e->depth));
     return 0;
 }
 
@@ -190,13 +194,16 @@ static int print_map(struct map_printer *printer, const struct map_args *args)
 
 static int map(const struct map_args *args)
 {
-    struct byre_open_options open_options = { .format = args->format, .force_share = args->force_share };
+    struct byre_open_options open_options = {
+        .format = args->format,
+        .force_share = args->force_share,
+        .protocol_backing = byre_argument_protocol_backing(args->allow_protocol),
+    };
     struct map_printer printer = { .json = args->json, .first = true };
-    struct byre_error err = BYRE_ERROR_INIT;
     int exit_code;
 
-    if (byre_open(args->name, &open_options, &printer.disk, &err) < 0)
-        return byre_complain_open(&err, args->name);
+    if (byre_argument_open(args->name, args->image_opts, &open_options, &printer.disk) < 0)
+        return 1;
     printer.holes = byre_file_holes_new(printer.disk);
     exit_code = print_map(&printer, args);
     byre_file_holes_free(printer.holes);

@@ -185,6 +185,31 @@ static int make_plan(const struct byre_create_options *options, struct plan *pla
     return r == 0 ? plan_size(options, plan, err) : r;
 }
 
+/* --- the name ------------------------------------------------------------------------------------------- */
+
+/* The path that the name of a new image stands for: only files and devices can be made images.  *ret_path is owned. */
+static int path_of(const char *name, char **ret_path, struct byre_error *err)
+{
+    static const char device[] = "host_device:";
+    static const char *const others[] = { "blkdebug:", "null-aio:", "null-co:" };
+
+    for (unsigned i = 0; i < ARRAY_LEN(others); i++) {
+        if (strncmp(name, others[i], strlen(others[i])) == 0)
+            return byre_error_set(err, -ENOTSUP, "Protocol driver '%.*s' does not support image creation",
+                                  (int)strlen(others[i]) - 1, others[i]);
+    }
+    if (strncmp(name, device, sizeof device - 1) == 0) {
+        *ret_path = byre_name_of_path(name + sizeof device - 1);
+    } else {
+        int r = byre_name_check(name, err);
+
+        if (r < 0)
+            return r;
+        *ret_path = byre_name_to_path(name);
+    }
+    return *ret_path ? 0 : byre_error_set_errno(err, -ENOMEM, "Could not create '%s'", name);
+}
+
 /* --- making the file ------------------------------------------------------------------------------------ */
 
 static int make_raw(struct byre_layer *layer, const struct plan *plan, struct byre_error *err)
@@ -235,24 +260,34 @@ static int make_disk(struct byre_disk *disk, const char *name, const struct plan
     return r == 0 ? byre_disk_complete(disk, open_options, err) : r;
 }
 
+int byre_create_check_name(const char *name, struct byre_error *err)
+{
+    CLEANUP(free_ptr) char *path = NULL;
+
+    return path_of(name, &path, err);
+}
+
 int byre_create_open(const char *name, const struct byre_create_options *options,
                      const struct byre_open_options *open_options, struct byre_disk **ret_disk,
                      struct byre_error *err)
 {
     struct byre_open_options writable = open_options ? *open_options : (struct byre_open_options){ 0 };
+    CLEANUP(free_ptr) char *path = NULL;
     struct byre_disk *disk;
     struct plan plan;
-    int r = make_plan(options, &plan, err);
+    int r = path_of(name, &path, err);
 
+    if (r == 0)
+        r = make_plan(options, &plan, err);
     if (r < 0)
         return r;
-    if (!*name)
-        return byre_error_set_errno(err, -ENOENT, "Could not create '%s'", name);
+    if (!*path)
+        return byre_error_set_errno(err, -ENOENT, "Could not create '%s'", path);
     writable.writable = true;
     disk = byre_disk_new();
     if (!disk)
         return byre_error_set_errno(err, -ENOMEM, "Could not create '%s'", name);
-    r = make_disk(disk, name, &plan, &writable, err);
+    r = make_disk(disk, path, &plan, &writable, err);
     if (r < 0) {
         byre_disk_free(disk, NULL);
         return r;
@@ -290,20 +325,20 @@ int byre_create(const char *name, const struct byre_create_options *options, str
 }
 
 int byre_create_check_backing(const char *name, const char *backing_name, const char *backing_format,
-                              uint64_t *ret_size, const char **ret_format, struct byre_error *err)
+                              bool protocol_backing, uint64_t *ret_size, const char **ret_format,
+                              struct byre_error *err)
 {
-    const struct byre_open_options options = { .format = backing_format };
-    CLEANUP(free_ptr) char *path = NULL;
+    const struct byre_open_options options = { .format = backing_format, .protocol_backing = protocol_backing };
+    CLEANUP(free_ptr) char *path = NULL, *backing = NULL;
     struct byre_disk *disk;
-    int r;
+    int r = path_of(name, &path, err);
 
-    if (byre_name_is_protocol(backing_name))
-        return byre_error_set(err, -ENOTSUP, "Could not open '%s': backing files can only be named by a path",
-                              backing_name);
-    path = byre_resolve_name(name, backing_name);
-    if (!path)
+    if (r < 0)
+        return r;
+    backing = byre_resolve_name(path, backing_name);
+    if (!backing)
         return byre_error_set_errno(err, -ENOMEM, "Could not open '%s'", backing_name);
-    r = byre_disk_open(path, &options, &disk, err);
+    r = byre_disk_open(backing, &options, &disk, err);
     if (r < 0)
         return r;
     *ret_size = byre_get_size(disk);

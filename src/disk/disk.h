@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include "base/name.h"
 #include "byre/disk.h"
@@ -19,11 +20,20 @@
 
 struct byre_flat_map;
 struct byre_inflated;
+struct json_t;
 
 struct byre_layer {
     struct byre_store *store;
     struct byre_qcow2 *qcow2;  /* NULL: raw */
-    char *name;                /* the path that was opened */
+    char *name;                /* as QEMU prints it */
+    bool has_exact;            /* the name is a short one, not json: */
+    struct json_t *shown;      /* what json: would show; NULL: just made, by its path */
+    char *path;                /* of the file at the bottom; NULL: there is none */
+    char *file_name;           /* of what the format stands on; NULL: as `name` */
+    uint64_t file_offset;      /* of the layer's store in that */
+    bool has_file;             /* dev and ino are those of the file at the bottom */
+    dev_t dev;
+    ino_t ino;
     uint64_t size;             /* virtual size, bytes */
     bool probed_raw;           /* raw only because nothing else matched: writes must keep it so */
 };
@@ -35,6 +45,10 @@ struct byre_disk {
     uint32_t grain;            /* mapping unit: the smallest cluster size of the chain, a power of two */
     bool writable;
     bool write_through;        /* every change is flushed before its call returns */
+    enum byre_detect_zeroes detect_zeroes;
+    bool copy_on_read;         /* see filter.h; so is the next */
+    bool compress;
+    bool no_discard;           /* byre_discard does nothing */
     bool created;              /* byre_create_open made the file: remove it if it is never sealed */
     bool unsealed;
     struct byre_epoch own_epoch; /* for disks whose top layer is raw */
@@ -65,5 +79,8 @@ bool byre_format_known(const char *format);
 
 /* Tells the format from the first bytes: "qcow2" or "raw". */
 const char *byre_probe(const uint8_t *buf, size_t length);
+
+/* Is the file at `path` at the bottom of one of the layers? */
+bool byre_disk_has_file(const struct byre_disk *disk, const char *path);
 
 #endif

@@ -12,13 +12,12 @@
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "byre/info.h"
-#include "disk/disk.h"
 #include "disk/info_tables.h"
+#include "disk/node.h"
 #include "disk/open.h"
+#include "disk/options_tree.h"
 #include "qcow2/header_read.h"
-#include "store/file.h"
 
-#define PROBE_BYTES 512
 #define SECTOR 512
 #define CRYPT_AES 1
 #define CRYPT_LUKS 2
@@ -55,12 +54,13 @@ static int take_data_file(const struct byre_qcow2_header *header, struct byre_in
 }
 
 /* Moves the names from `header`, which keeps none. */
-static int take_names(struct byre_qcow2_header *header, struct byre_info *info, struct byre_error *err)
+static int take_names(struct byre_qcow2_header *header, const char *path, struct byre_info *info,
+                      struct byre_error *err)
 {
     info->backing_name = STEAL(header->backing_name);
     info->backing_format = STEAL(header->backing_format);
     if (info->backing_name) {
-        info->backing_path = byre_resolve_name(info->name, info->backing_name);
+        info->backing_path = byre_resolve_name(path, info->backing_name);
         if (!info->backing_path)
             return byre_error_set_errno(err, -ENOMEM, "backing file name");
     }
@@ -86,8 +86,9 @@ static void take_features(const struct byre_qcow2_header *header, struct byre_in
         info->encryption_format = "luks";
 }
 
-static int read_qcow2(struct byre_store *store, struct byre_info *info, struct byre_error *err)
+static int read_qcow2(const struct byre_source *source, struct byre_info *info, struct byre_error *err)
 {
+    struct byre_store *store = source->node.store;
     struct byre_qcow2_header header;
     int rc = byre_qcow2_header_read(store, &header, err);
 
@@ -97,7 +98,7 @@ static int read_qcow2(struct byre_store *store, struct byre_info *info, struct b
     /* Tables past the end of the file are for check to report: what the header says can still be told. */
     rc = byre_qcow2_header_check_tables(&header, UINT64_MAX, err);
     if (rc == 0)
-        rc = take_names(&header, info, err);
+        rc = take_names(&header, source->node.path ? source->node.path : info->name, info, err);
     if (rc == 0)
         rc = byre_info_read_snapshots(store, &header, info, err);
     if (rc == 0)
@@ -108,65 +109,56 @@ static int read_qcow2(struct byre_store *store, struct byre_info *info, struct b
     return rc;
 }
 
-static int find_format(struct byre_store *store, uint64_t file_size, const char **ret_format,
-                       struct byre_error *err)
+static void forget_names(struct byre_info *info)
 {
-    uint8_t start[PROBE_BYTES];
-    size_t length = (size_t)MIN(file_size, (uint64_t)sizeof start);
-    int rc = length ? byre_store_pread(store, start, length, 0, err) : 0;
-
-    if (rc == 0)
-        *ret_format = byre_probe(start, length);
-    return rc;
+    free(info->backing_name);
+    free(info->backing_path);
+    free(info->backing_format);
+    info->backing_name = info->backing_path = info->backing_format = NULL;
 }
 
-static int read_store(struct byre_store *store, struct byre_info *info, struct byre_error *err)
+static int read_source(struct byre_source *source, struct byre_info *info, struct byre_error *err)
 {
+    struct byre_store *store = source->node.store;
     int rc = byre_store_size(store, &info->file_size, err);
-    dev_t dev;
-    ino_t ino;
 
-    if (byre_file_identity(store, &dev, &ino)) {
-        info->file_device = dev;
-        info->file_inode = ino;
-    }
     if (rc == 0)
         rc = byre_store_allocated_size(store, &info->allocated_size, err);
-    if (rc == 0 && !info->format)
-        rc = find_format(store, info->file_size, &info->format, err);
     if (rc < 0)
         return rc;
-    if (strcmp(info->format, "qcow2") == 0)
-        return read_qcow2(store, info, err);
+    if (source->node.has_file) {
+        info->file_device = source->node.dev;
+        info->file_inode = source->node.ino;
+    }
+    info->format = source->driver;
+    info->name = byre_node_name(&source->node);
+    if (!info->name)
+        return byre_error_set_errno(err, -ENOMEM, "image name");
+    if (source->is_qcow2)
+        rc = read_qcow2(source, info, err);
+    /* A filter shows the size of what it stands on, and has no backing file of its own. */
+    if (source->is_qcow2 && strcmp(info->format, "qcow2") != 0)
+        forget_names(info);
+    if (source->is_qcow2)
+        return rc;
     info->virtual_size = byre_round_up(info->file_size, SECTOR);
     return 0;
-}
-
-/* The name as a string that stays: callers' strings need not outlive the call. */
-static const char *static_format(const char *format)
-{
-    return strcmp(format, "qcow2") == 0 ? "qcow2" : "raw";
 }
 
 int byre_info_read(const char *name, const char *format, bool force_share, struct byre_info *ret_info,
                    struct byre_error *err)
 {
-    const struct byre_file_options options = { .cache = BYRE_CACHE_WRITEBACK, .share_write = force_share };
+    const struct byre_node_mode mode = { .force_share = force_share };
     struct byre_info info = { 0 };
-    struct byre_store *store;
-    int rc;
+    struct byre_source source;
+    int rc = byre_source_open_name(name, format, &mode, false, &source, err);
 
-    if (format && !byre_format_known(format))
-        return byre_error_set(err, -EINVAL, "Could not open '%s': Unknown driver '%s'", name, format);
-    rc = byre_file_open(name, &options, &store, NULL, err);
     if (rc < 0) {
         byre_disk_name_error(err, name);
         return rc;
     }
-    info.format = format ? static_format(format) : NULL;
-    info.name = byre_name_to_path(name);
-    rc = info.name ? read_store(store, &info, err) : byre_error_set_errno(err, -ENOMEM, "image name");
-    byre_store_close(store);
+    rc = read_source(&source, &info, err);
+    byre_source_done(&source);
     if (rc < 0) {
         byre_info_done(&info);
         return rc;

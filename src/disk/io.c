@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/iov.h"
 #include "disk/disk.h"
+#include "disk/filter.h"
 #include "disk/flat_map.h"
 #include "disk/inflated.h"
 #include "disk/move.h"
@@ -116,6 +117,8 @@ int byre_pread(struct byre_disk *disk, void *buf, size_t length, uint64_t goff, 
         byre_store_event(disk->layers[0].store, BYRE_EVENT_READ_AIO);
         return byre_store_pread(disk->layers[0].store, buf, length, goff, err);
     }
+    if (disk->copy_on_read)
+        r = byre_filter_copy_up(disk, goff, length, err);
     for (; r == 0 && done < length; done += part)
         r = read_batch(disk, (uint8_t *)buf + done, goff + done, length - done, &part, err);
     return byre_disk_finish(disk, r);
@@ -250,10 +253,30 @@ static int write_qcow2(struct byre_disk *disk, const struct source *source, uint
     return r < 0 ? r : write_slow(disk, source, done, goff, err);
 }
 
+/* Writes to a qcow2 image what is not to be compressed: see byre_filter_compress. */
+static int write_plain(struct byre_disk *disk, const uint8_t *buf, size_t length, uint64_t goff,
+                       struct byre_error *err)
+{
+    struct iovec iov = { (void *)buf, length };
+    struct source source = { .iov = &iov, .count = 1, .length = length };
+
+    return write_qcow2(disk, &source, goff, err);
+}
+
+static int write_source(struct byre_disk *disk, const struct source *source, uint64_t goff, struct byre_error *err)
+{
+    if (!disk->map)
+        return write_raw(disk, source, goff, err);
+    if (disk->compress)
+        return byre_filter_compress(disk, source->iov, source->count, goff, write_plain, err);
+    return write_qcow2(disk, source, goff, err);
+}
+
 int byre_pwritev(struct byre_disk *disk, const struct iovec *iov, int iov_count, uint64_t goff, unsigned flags,
                  struct byre_error *err)
 {
     struct source source = { .iov = iov, .count = iov_count };
+    unsigned zero_flags;
     int r;
 
     if (iov_count < 0 || !byre_iov_length(iov, iov_count, &source.length))
@@ -261,8 +284,10 @@ int byre_pwritev(struct byre_disk *disk, const struct iovec *iov, int iov_count,
     if (flags & ~BYRE_WRITE_FUA)
         return byre_error_set(err, -EINVAL, "unknown flags %#x", flags);
     r = check_change(disk, goff, source.length, err);
+    if (r == 0 && byre_filter_finds_zeroes(disk, iov, iov_count, &zero_flags))
+        return byre_write_zeroes(disk, goff, source.length, flags | zero_flags, err);
     if (r == 0 && source.length)
-        r = disk->map ? write_qcow2(disk, &source, goff, err) : write_raw(disk, &source, goff, err);
+        r = write_source(disk, &source, goff, err);
     return complete_change(disk, flags, r, err);
 }
 
@@ -346,10 +371,9 @@ int byre_discard(struct byre_disk *disk, uint64_t goff, uint64_t length, struct 
 {
     int r = check_change(disk, goff, length, err);
 
-    if (r == 0 && length && disk->map)
-        r = byre_qcow2_discard(disk->layers[0].qcow2, goff, length, err);
-    else if (r == 0 && length)
-        r = discard_raw(disk, goff, length, err);
+    if (r == 0 && length && !disk->no_discard)
+        r = disk->map ? byre_qcow2_discard(disk->layers[0].qcow2, goff, length, err)
+                      : discard_raw(disk, goff, length, err);
     return complete_change(disk, 0, r, err);
 }
 
@@ -388,6 +412,18 @@ unsigned byre_layer_count(const struct byre_disk *disk)
 const char *byre_layer_name(const struct byre_disk *disk, unsigned layer)
 {
     return layer < disk->layer_count ? disk->layers[layer].name : NULL;
+}
+
+const char *byre_layer_file_name(const struct byre_disk *disk, unsigned layer)
+{
+    if (layer >= disk->layer_count)
+        return NULL;
+    return disk->layers[layer].file_name ? disk->layers[layer].file_name : disk->layers[layer].name;
+}
+
+uint64_t byre_layer_file_offset(const struct byre_disk *disk, unsigned layer)
+{
+    return layer < disk->layer_count ? disk->layers[layer].file_offset : 0;
 }
 
 const char *byre_layer_format(const struct byre_disk *disk, unsigned layer)

@@ -5,8 +5,8 @@
  *   O1. Only the top image is opened for writing; everything below is opened for reading, with a reader's
  *       lock.
  *   O2. The chain ends: no file comes twice, and there are at most BYRE_LAYERS_MAX layers.
- *   O3. A name from an image is only ever used as a path, "file:" in front or not: never as a protocol or as
- *       options.
+ *   O3. A name from an image is only used as a path, "file:" in front or not: never as a protocol or as options,
+ *       unless the caller asks for it.
  */
 #include "config.h"
 
@@ -18,11 +18,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "disk/flat_map.h"
 #include "disk/inflated.h"
 #include "disk/move.h"
+#include "disk/node.h"
+#include "disk/options_tree.h"
 #include "store/file.h"
 
 #define LAYER_CACHE (64u << 10)     /* metadata slices of a layer that is only read through the flat map */
@@ -61,7 +65,10 @@ static int close_layer(struct byre_layer *layer, struct byre_error *err)
     int r = layer->qcow2 ? byre_qcow2_close(layer->qcow2, err) : 0;
 
     byre_store_close(layer->store);
+    json_decref(layer->shown);
     free(layer->name);
+    free(layer->path);
+    free(layer->file_name);
     return r;
 }
 
@@ -96,14 +103,13 @@ struct byre_layer *byre_disk_add_layer(struct byre_disk *disk, const char *name)
     if (!layers)
         return NULL;
     disk->layers = layers;
-    layers[count] = (struct byre_layer){ .name = byre_name_to_path(name) };
+    layers[count] = (struct byre_layer){ .name = strdup(name) };
     if (!layers[count].name)
         return NULL;
     disk->layer_count++;
     return &layers[count];
 }
 
-/* Takes "Could not open 'NAME': " off the front of a message, which is then said otherwise. */
 static void strip_name(struct byre_error *err, const char *name)
 {
     static const char opening[] = "Could not open '";
@@ -116,19 +122,10 @@ static void strip_name(struct byre_error *err, const char *name)
     memmove(err->text, err->text + length + 3, strlen(err->text + length + 3) + 1);
 }
 
-static int probe(struct byre_store *store, const char **ret_format, struct byre_error *err)
+void byre_disk_name_error(struct byre_error *err, const char *name)
 {
-    uint8_t bytes[BYRE_SECTOR];
-    uint64_t size;
-    int r = byre_store_size(store, &size, err);
-
-    if (r < 0)
-        return r;
-    size = MIN(size, (uint64_t)sizeof bytes);
-    r = size ? byre_store_pread(store, bytes, size, 0, err) : 0;
-    if (r == 0)
-        *ret_format = byre_probe(bytes, size);
-    return r;
+    strip_name(err, name);
+    byre_error_prepend(err, "Could not open '%s': ", byre_options_shown_name(name));
 }
 
 static int open_raw(struct byre_layer *layer, struct byre_error *err)
@@ -142,56 +139,85 @@ static int open_raw(struct byre_layer *layer, struct byre_error *err)
     return r;
 }
 
-static int open_qcow2(struct byre_layer *layer, bool top, bool writable, struct byre_error *err)
+/* What can only be told once the header is known. */
+static int check_qcow2_options(const struct byre_qcow2_header *header, const struct byre_node_qcow2 *options,
+                               struct byre_error *err)
 {
-    struct byre_qcow2_open_options options = { .writable = writable, .cache_bytes = top ? 0 : LAYER_CACHE };
+    uint32_t cluster_size = 1U << header->cluster_bits;
+
+    if (options->lazy && header->version < 3)
+        return byre_error_set(err, -EINVAL, "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility "
+                              "level");
+    if (options->entry_size && (!byre_is_power_of_two(options->entry_size) || options->entry_size < BYRE_SECTOR ||
+                                options->entry_size > cluster_size))
+        return byre_error_set(err, -EINVAL, "L2 cache entry size must be a power of two between %u and the cluster "
+                              "size (%u)", BYRE_SECTOR, cluster_size);
+    return 0;
+}
+
+static int open_qcow2(struct byre_layer *layer, bool top, bool writable, const struct byre_node_qcow2 *wanted,
+                      struct byre_error *err)
+{
+    struct byre_qcow2_open_options options = {
+        .writable = writable,
+        .cache_bytes = top ? wanted->cache_bytes : LAYER_CACHE,
+        .lazy_set = wanted->lazy_set,
+        .lazy = wanted->lazy,
+    };
     int r = byre_qcow2_open(layer->store, &options, &layer->qcow2, err);
 
+    if (r == 0)
+        r = check_qcow2_options(byre_qcow2_header(layer->qcow2), wanted, err);
     if (r == 0)
         layer->size = byre_round_down(byre_qcow2_header(layer->qcow2)->size, BYRE_SECTOR);
     return r;
 }
 
-/* Opens the image in the layer's store. */
-static int open_format(struct byre_layer *layer, const char *format, bool top, bool writable,
-                       struct byre_error *err)
+/* Moves what the source has to the layer. */
+static int take_node(struct byre_layer *layer, struct byre_source *source, struct byre_error *err)
 {
-    const char *found = format;
-    int r = format ? 0 : probe(layer->store, &found, err);
+    struct byre_node *node = &source->node;
+    char *name = byre_node_name(node);
 
-    if (r < 0)
-        return r;
-    if (strcmp(found, "qcow2") == 0)
-        return open_qcow2(layer, top, writable, err);
-    layer->probed_raw = !format;
-    return open_raw(layer, err);
+    if (!name)
+        return byre_error_set_errno(err, -ENOMEM, "Could not open '%s'", node->store->name);
+    free(layer->name);
+    layer->name = name;
+    layer->has_exact = node->exact != NULL;
+    layer->store = STEAL(node->store);
+    layer->shown = STEAL(node->full);
+    layer->path = STEAL(node->path);
+    layer->file_name = STEAL(source->file_name);
+    layer->file_offset = source->file_offset;
+    layer->has_file = node->has_file;
+    layer->dev = node->dev;
+    layer->ino = node->ino;
+    layer->probed_raw = source->probed && !source->is_qcow2;
+    return 0;
 }
 
-/* Appends the layer `name` and opens it. */
-static int open_layer(struct byre_disk *disk, const char *name, const char *format,
-                      const struct byre_open_options *options, struct byre_error *err)
+/* Appends the layer that the source holds, and opens the image in it. */
+static int add_source(struct byre_disk *disk, struct byre_source *source, bool writable, struct byre_error *err)
 {
     bool top = disk->layer_count == 0;
-    const struct byre_file_options file_options = {
-        .cache = options->cache,
-        .writable = top && options->writable,
-        .no_lock = options->no_lock,
-        .share_write = options->force_share,
-    };
-    struct byre_layer *layer;
-    int r;
+    struct byre_layer *layer = byre_disk_add_layer(disk, "");
+    int r = layer ? take_node(layer, source, err) : byre_error_set_errno(err, -ENOMEM, "no layer");
 
-    if (format && !byre_format_known(format))
-        return byre_error_set(err, -EINVAL, "Unknown driver '%s'", format);
-    layer = byre_disk_add_layer(disk, name);
-    if (!layer)
-        return byre_error_set_errno(err, -ENOMEM, "Could not open '%s'", name);
-    r = byre_file_open(name, &file_options, &layer->store, NULL, err);
     if (r < 0)
         return r;
-    r = open_format(layer, format, top, file_options.writable, err);
+    if (top) {
+        disk->detect_zeroes = source->common.detect_zeroes;
+        disk->no_discard = source->common.no_discard;
+        disk->copy_on_read = source->copy_on_read;
+        disk->compress = source->compress;
+        disk->map_bytes = source->qcow2.map_bytes;
+    }
+    if (source->is_qcow2)
+        r = open_qcow2(layer, top, writable && top, &source->qcow2, err);
+    else
+        r = open_raw(layer, err);
     if (r < 0 && top)
-        strip_name(err, layer->name);
+        strip_name(err, layer->store->name);
     return r;
 }
 
@@ -207,75 +233,190 @@ static bool identity_of(const char *name, dev_t *ret_dev, ino_t *ret_ino)
     return true;
 }
 
-/* Is the file a layer already?  Asked before it is opened: the lock of a writable top would be in the way. */
-static bool is_in_chain(const struct byre_disk *disk, const char *name)
+bool byre_disk_has_file(const struct byre_disk *disk, const char *path)
 {
-    dev_t dev, layer_dev;
-    ino_t ino, layer_ino;
+    dev_t dev;
+    ino_t ino;
 
-    if (!identity_of(name, &dev, &ino))
+    if (!identity_of(path, &dev, &ino))
         return false;
     for (unsigned i = 0; i < disk->layer_count; i++) {
-        const struct byre_store *store = disk->layers[i].store;
+        const struct byre_layer *layer = &disk->layers[i];
 
-        if (store && byre_file_identity(store, &layer_dev, &layer_ino) && layer_dev == dev &&
-            layer_ino == ino)
+        if (layer->has_file && layer->dev == dev && layer->ino == ino)
             return true;
     }
     return false;
 }
 
-/* Where the last layer's backing file is; NULL on ENOMEM. */
-static char *path_of_backing(const struct byre_disk *disk, const char *backing_name)
-{
-    CLEANUP(free_ptr) char *name =
-        byre_resolve_name(disk->layers[disk->layer_count - 1].name, backing_name);
+/* --- the chain ------------------------------------------------------------------------------------------ */
 
-    return name ? byre_name_to_path(name) : NULL;
+/* What the next layer is, according to the one above it. */
+struct below {
+    char *name;       /* as it is recorded; owned; NULL: nothing is */
+    char *format;     /* owned; NULL: not recorded */
+    json_t *options;  /* owned; NULL: none are given */
+    bool trusted;     /* the name is the user's */
+};
+
+static void below_done(struct below *below)
+{
+    free(below->name);
+    free(below->format);
+    json_decref(below->options);
+    *below = (struct below){ .name = NULL };
 }
 
-static int open_backing(struct byre_disk *disk, const char *backing_name, const char *backing_format,
-                        const struct byre_open_options *options, struct byre_error *err)
+/* What the last layer says; `source` is what it was opened from. */
+static int below_of(const struct byre_disk *disk, struct byre_source *source, struct below *ret_below,
+                    struct byre_error *err)
 {
-    CLEANUP(free_ptr) char *name = NULL;
-    int r = byre_name_check(backing_name, err);
+    const struct byre_qcow2 *qcow2 = disk->layers[disk->layer_count - 1].qcow2;
+    const struct byre_qcow2_header *header = qcow2 ? byre_qcow2_header(qcow2) : NULL;
+    struct below below = { .options = STEAL(source->qcow2.backing) };
 
-    if (r < 0)
-        return r;
+    if (header && !source->qcow2.no_backing) {
+        below.name = header->backing_name ? strdup(header->backing_name) : NULL;
+        below.format = header->backing_format ? strdup(header->backing_format) : NULL;
+    }
+    if (header && !source->qcow2.no_backing &&
+        ((header->backing_name && !below.name) || (header->backing_format && !below.format))) {
+        below_done(&below);
+        return byre_error_set_errno(err, -ENOMEM, "backing file name");
+    }
+    *ret_below = below;
+    return 0;
+}
+
+/* Puts what the recorded name says into the options, where they do not say otherwise. */
+static int add_recorded_name(const struct byre_disk *disk, const struct below *below, const struct byre_node_mode *mode,
+                             json_t *tree, struct byre_error *err)
+{
+    const struct byre_layer *last = &disk->layers[disk->layer_count - 1];
+    CLEANUP(tree) json_t *named = NULL;
+    CLEANUP(free_ptr) char *name = NULL;
+    int r;
+
+    if (!below->trusted) {
+        r = byre_backing_check(below->name, mode->protocol_backing, err);
+        if (r < 0)
+            return r;
+    }
+    name = byre_resolve_name(last->path ? last->path : last->name, below->name);
+    if (!name)
+        return byre_error_set_errno(err, -ENOMEM, "Could not open '%s'", below->name);
+    r = byre_options_read_name(name, &named, err);
+    if (r == 0 && json_object_update_missing(tree, named) < 0)
+        r = byre_error_set_errno(err, -ENOMEM, "Could not open '%s'", below->name);
+    return r;
+}
+
+/* The options of the next layer. */
+static int merge_below(const struct byre_disk *disk, const struct below *below, const struct byre_node_mode *mode,
+                       json_t **ret_tree, struct byre_error *err)
+{
+    CLEANUP(tree) json_t *tree = below->options ? json_incref(below->options) : json_object();
+    enum byre_driver driver;
+    json_t *copy;
+    int r = 0;
+
+    if (!tree)
+        return byre_error_set_errno(err, -ENOMEM, "options");
+    if (below->format) {
+        if (!byre_format_known(below->format) && !json_object_get(tree, "driver"))
+            return byre_error_set(err, -EINVAL, "Unknown driver '%s'", below->format);
+        r = byre_options_add_text(tree, "driver", below->format, err);
+    }
+    copy = json_copy(tree);
+    if (r == 0)
+        r = copy ? byre_driver_take(copy, &driver, err) : byre_error_set_errno(err, -ENOMEM, "options");
+    json_decref(copy);
+    if (r >= 0 && below->name && !byre_options_has(tree, "file") && !(r && byre_driver_is_protocol(driver)))
+        r = add_recorded_name(disk, below, mode, tree, err);
+    if (r >= 0)
+        *ret_tree = STEAL(tree);
+    return r < 0 ? r : 0;
+}
+
+/* Opens the next layer; `below` is then what that one says. */
+static int open_below(struct byre_disk *disk, struct below *below, const struct byre_node_mode *mode,
+                      struct byre_error *err)
+{
+    const struct byre_node_mode own = {
+        .direct = mode->direct,
+        .no_flush = mode->no_flush,
+        .force_share = mode->force_share,
+        .no_lock = mode->no_lock,
+        .protocol_backing = mode->protocol_backing,
+        .chain = disk,
+        .depth = mode->depth,
+    };
+    CLEANUP(tree) json_t *tree = NULL;
+    struct byre_source source = { .driver = NULL };
+    int r;
+
     if (disk->layer_count >= BYRE_LAYERS_MAX)
         return byre_error_set(err, -ENOTSUP, "Could not open '%s': the chain has more than %u images",
-                              backing_name, BYRE_LAYERS_MAX);
-    name = path_of_backing(disk, backing_name);
-    if (!name)
-        return byre_error_set_errno(err, -ENOMEM, "Could not open '%s'", backing_name);
-    if (is_in_chain(disk, name))
-        return byre_error_set(err, -ELOOP, "Backing file '%s' creates an infinite loop.", name);
-    return open_layer(disk, name, backing_format, options, err);
+                              below->name ? below->name : "", BYRE_LAYERS_MAX);
+    r = merge_below(disk, below, mode, &tree, err);
+    below_done(below);
+    if (r == 0)
+        r = byre_source_open(tree, &own, true, &source, err);
+    if (r == 0)
+        r = add_source(disk, &source, false, err);
+    if (r == 0)
+        r = below_of(disk, &source, below, err);
+    byre_source_done(&source);
+    return r;
+}
+
+/* Opens `below`, which is used up, and all below it. */
+static int open_chain(struct byre_disk *disk, struct below *below, const struct byre_node_mode *mode,
+                      struct byre_error *err)
+{
+    unsigned depth = 0;
+    int r = 0;
+
+    while (r == 0 && (below->name || below->options)) {
+        depth++;
+        r = open_below(disk, below, mode, err);
+    }
+    below_done(below);
+    for (unsigned i = 0; r < 0 && i < MIN(depth, PREFIX_REPEAT_MAX); i++)
+        byre_error_prepend(err, "Could not open backing file: ");
+    return r;
+}
+
+static struct byre_node_mode mode_of(const struct byre_open_options *options)
+{
+    return (struct byre_node_mode){
+        .writable = options->writable,
+        .direct = options->cache == BYRE_CACHE_NONE || options->cache == BYRE_CACHE_DIRECTSYNC,
+        .no_flush = options->cache == BYRE_CACHE_UNSAFE,
+        .force_share = options->force_share,
+        .no_lock = options->no_lock,
+        .protocol_backing = options->protocol_backing,
+    };
 }
 
 int byre_disk_open_chain(struct byre_disk *disk, const char *backing_name, const char *backing_format,
                          const struct byre_open_options *options, struct byre_error *err)
 {
-    unsigned depth = 0;
-    int r = 0;
+    const struct byre_node_mode mode = mode_of(options);
+    struct below below = {
+        .name = strdup(backing_name),
+        .format = backing_format ? strdup(backing_format) : NULL,
+        .trusted = true,
+    };
 
-    while (r == 0 && backing_name) {
-        const struct byre_qcow2_header *header;
-        const struct byre_qcow2 *qcow2;
-
-        depth++;
-        r = open_backing(disk, backing_name, backing_format, options, err);
-        if (r < 0)
-            break;
-        qcow2 = disk->layers[disk->layer_count - 1].qcow2;
-        header = qcow2 ? byre_qcow2_header(qcow2) : NULL;
-        backing_name = header ? header->backing_name : NULL;
-        backing_format = header ? header->backing_format : NULL;
+    if (!below.name || (backing_format && !below.format)) {
+        below_done(&below);
+        return byre_error_set_errno(err, -ENOMEM, "Could not open '%s'", backing_name);
     }
-    for (unsigned i = 0; r < 0 && i < MIN(depth, PREFIX_REPEAT_MAX); i++)
-        byre_error_prepend(err, "Could not open backing file: ");
-    return r;
+    return open_chain(disk, &below, &mode, err);
 }
+
+/* --- the disk ------------------------------------------------------------------------------------------- */
 
 /* Layer 0 has changed its map, and holds its metadata lock. */
 static void remapped(void *opaque, const struct byre_extent *now)
@@ -314,10 +455,13 @@ int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *o
     disk->writable = options->writable;
     disk->write_through =
         options->cache == BYRE_CACHE_WRITETHROUGH || options->cache == BYRE_CACHE_DIRECTSYNC;
+    disk->detect_zeroes = MAX(disk->detect_zeroes, options->detect_zeroes);
+    disk->copy_on_read |= options->copy_on_read;
     if (!top->qcow2)
         return 0;
     disk->epoch = byre_qcow2_epoch(top->qcow2);
-    disk->map_bytes = options->map_bytes;
+    if (options->map_bytes)
+        disk->map_bytes = options->map_bytes;
     r = byre_flat_map_new(disk, disk->map_bytes, &disk->map, err);
     if (r == 0)
         r = byre_inflated_new(&disk->inflated, err);
@@ -329,34 +473,29 @@ int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *o
     return 0;
 }
 
-static int open_all(struct byre_disk *disk, const char *name, const struct byre_open_options *options,
-                    struct byre_error *err)
+/* Makes a disk of the source and all below it. */
+static int open_source(struct byre_disk *disk, struct byre_source *source, const struct byre_node_mode *mode,
+                       const struct byre_open_options *options, struct byre_error *err)
 {
-    const struct byre_qcow2_header *header;
-    int r = open_layer(disk, name, options->format, options, err);
+    struct below below = { .name = NULL };
+    int r = add_source(disk, source, options->writable, err);
 
-    if (r < 0)
-        return r;
-    if (disk->layers[0].qcow2 && !options->no_backing) {
-        header = byre_qcow2_header(disk->layers[0].qcow2);
-        r = byre_disk_open_chain(disk, header->backing_name, header->backing_format, options, err);
+    if (r == 0 && !options->no_backing) {
+        r = below_of(disk, source, &below, err);
+        if (r == 0)
+            r = open_chain(disk, &below, mode, err);
     }
     return r < 0 ? r : byre_disk_complete(disk, options, err);
 }
 
-int byre_disk_open(const char *name, const struct byre_open_options *options, struct byre_disk **ret_disk,
-                   struct byre_error *err)
+/* As above; the source is used up. */
+static int disk_of_source(struct byre_source *source, const struct byre_node_mode *mode,
+                          const struct byre_open_options *options, struct byre_disk **ret_disk, struct byre_error *err)
 {
-    struct byre_disk *disk;
-    int r;
+    struct byre_disk *disk = byre_disk_new();
+    int r = disk ? open_source(disk, source, mode, options, err) : byre_error_set_errno(err, -ENOMEM, "no disk");
 
-    options = options ? options : &default_options;
-    if (options->force_share && options->writable)
-        return byre_error_set(err, -EINVAL, "force-share=on can only be used with read-only images");
-    disk = byre_disk_new();
-    if (!disk)
-        return byre_error_set_errno(err, -ENOMEM, "Could not open '%s'", name);
-    r = open_all(disk, name, options, err);
+    byre_source_done(source);
     if (r < 0) {
         byre_disk_free(disk, NULL);
         return r;
@@ -365,10 +504,50 @@ int byre_disk_open(const char *name, const struct byre_open_options *options, st
     return 0;
 }
 
-void byre_disk_name_error(struct byre_error *err, const char *name)
+int byre_disk_open_tree(json_t *tree, const struct byre_node_mode *mode, struct byre_disk **ret_disk,
+                        struct byre_error *err)
 {
-    strip_name(err, name);
-    byre_error_prepend(err, "Could not open '%s': ", name);
+    struct byre_open_options options = { .writable = mode->writable };
+    struct byre_node_mode below = *mode;
+    struct byre_source source;
+    int r = byre_source_open(tree, mode, true, &source, err);
+
+    below.depth++;
+    return r < 0 ? r : disk_of_source(&source, &below, &options, ret_disk, err);
+}
+
+/* What the name and the options say. */
+static int read_options(const char *name, const struct byre_open_options *options, json_t **ret_tree,
+                        struct byre_error *err)
+{
+    CLEANUP(tree) json_t *tree = NULL, *list = NULL;
+    int r = byre_source_read_name(name, options->format, &tree, err);
+
+    if (r == 0 && options->options)
+        r = byre_options_read_list(options->options, &list, err);
+    if (r == 0 && list && json_object_update(tree, list) < 0)
+        r = byre_error_set_errno(err, -ENOMEM, "options");
+    if (r == 0)
+        *ret_tree = STEAL(tree);
+    return r;
+}
+
+int byre_disk_open(const char *name, const struct byre_open_options *options, struct byre_disk **ret_disk,
+                   struct byre_error *err)
+{
+    CLEANUP(tree) json_t *tree = NULL;
+    struct byre_node_mode mode;
+    struct byre_source source;
+    int r;
+
+    options = options ? options : &default_options;
+    if (options->copy_on_read && !options->writable)
+        return byre_error_set(err, -EINVAL, "Can't use copy-on-read on read-only device");
+    mode = mode_of(options);
+    r = read_options(name, options, &tree, err);
+    if (r == 0)
+        r = byre_source_open(tree, &mode, !options->no_backing, &source, err);
+    return r < 0 ? r : disk_of_source(&source, &mode, options, ret_disk, err);
 }
 
 int byre_open(const char *name, const struct byre_open_options *options, struct byre_disk **ret_disk,

@@ -14,13 +14,18 @@ struct byre_disk *byre_disk_new(void);
  * file that the disk made and never sealed is removed. */
 int byre_disk_free(struct byre_disk *disk, struct byre_error *err);
 
-/* Appends an empty layer, called by the path that `name` stands for: NULL on ENOMEM.  The pointer is good
- * until the next call. */
+struct byre_node_mode;
+
+/* Opens what an option tree describes, which is used up.  Errors do not say what it was that could not be opened. */
+int byre_disk_open_tree(struct json_t *tree, const struct byre_node_mode *mode, struct byre_disk **ret_disk,
+                        struct byre_error *err);
+
+/* Appends an empty layer called `name`: NULL on ENOMEM.  The pointer is good until the next call. */
 struct byre_layer *byre_disk_add_layer(struct byre_disk *disk, const char *name);
 
 /*
- * Opens the backing file that the last layer records as `backing_name`, and all below it.  `backing_format`
- * NULL: probe.  Errors begin with "Could not open backing file: ", once for each layer below the last.
+ * Opens the backing file that the last layer, which is being made, shall record as `backing_name`, and all below it.
+ * `backing_format` NULL: probe.  Errors begin with "Could not open backing file: ", once for each layer below the last.
  */
 int byre_disk_open_chain(struct byre_disk *disk, const char *backing_name, const char *backing_format,
                          const struct byre_open_options *options, struct byre_error *err);

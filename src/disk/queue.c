@@ -353,7 +353,8 @@ static bool writes_are_plain(const struct byre_disk *disk, const struct byre_req
 {
     const struct byre_layer *top = &disk->layers[0];
 
-    if (!disk->writable || disk->write_through || request->flags || (top->probed_raw && request->goff < BYRE_SECTOR))
+    if (!disk->writable || disk->write_through || disk->compress || disk->detect_zeroes || request->flags ||
+        (top->probed_raw && request->goff < BYRE_SECTOR))
         return false;
     return top->qcow2 ? byre_qcow2_check_writable(top->qcow2, NULL) == 0 : atomic_load(&disk->poisoned) == 0;
 }
@@ -368,7 +369,7 @@ static void start(struct byre_queue *queue, const struct byre_request *request)
     slot->vector_used = 0;
     queue->pending++;
     queue->under_way++;
-    if ((request->op == BYRE_OP_READ && !request->flags) ||
+    if ((request->op == BYRE_OP_READ && !queue->disk->copy_on_read && !request->flags) ||
         (request->op == BYRE_OP_WRITE && writes_are_plain(queue->disk, request)))
         start_move(slot);
     else

@@ -114,8 +114,12 @@ static int run_crew(struct byre_convert_job *job, struct byre_error *err)
 int byre_convert(struct byre_disk *const *sources, unsigned source_count, struct byre_disk *target,
                  const struct byre_convert_options *options, struct byre_error *err)
 {
-    struct byre_convert_job job = { .options = options, .target = target };
-    int r = job_init(&job, sources, source_count, err);
+    struct byre_convert_options own = *options;
+    struct byre_convert_job job = { .options = &own, .target = target };
+    int r;
+
+    own.compress |= target->compress;
+    r = job_init(&job, sources, source_count, err);
 
     if (r < 0)
         return r;

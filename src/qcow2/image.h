@@ -268,6 +268,14 @@ int byre_header_settle_locked(struct byre_qcow2 *image, struct byre_error *err);
 /* Writes the virtual size, which the above do not, in the same way. */
 int byre_header_switch_size_locked(struct byre_qcow2 *image, uint64_t size, struct byre_error *err);
 
+/* Writing where the range is locked already: see write.c and zero.c. */
+
+/* Finds a place for a reservation whose `goff`, `length`, `first` and `end` are set and whose range is locked, and
+ * shortens it to that.  On failure the range stays locked. */
+int byre_reserve_held(struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation, struct byre_error *err);
+/* Makes the clusters of [goff, end), whose range is locked and in one slice, read as zero. */
+int byre_zero_clusters(struct byre_qcow2 *image, uint64_t goff, uint64_t end, struct byre_error *err);
+
 /* Contents: see contents.c. */
 
 /* What guests read at [goff, goff+length) now, for copy-on-write.  The range is locked. */

@@ -214,6 +214,8 @@ int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_optio
     image->writable = options->writable;
     image->sealed = true;
     image->lazy = image->header.compatible & BYRE_QCOW2_COMPAT_LAZY_REFCOUNTS;
+    if (options->lazy_set && image->header.version >= 3)
+        image->lazy = options->lazy;
     *ret_image = image;
     return 0;
 }

@@ -32,6 +32,7 @@ struct byre_qcow2_below {
 struct byre_qcow2_open_options {
     bool writable;
     uint64_t cache_bytes;     /* budget for metadata slices; 0: the default, 16 MiB */
+    bool lazy_set, lazy;      /* with lazy_set: refcounts may lag, or not, whatever the header says; version 3 */
 };
 
 /*
@@ -107,6 +108,13 @@ int byre_qcow2_writev(struct byre_qcow2 *image, uint64_t goff, const struct iove
 int byre_qcow2_write_zeroes(struct byre_qcow2 *image, uint64_t goff, uint64_t length, unsigned flags,
                             struct byre_error *err);
 int byre_qcow2_discard(struct byre_qcow2 *image, uint64_t goff, uint64_t length, struct byre_error *err);
+
+/*
+ * Copy-on-read: writes what the layers below show into those clusters of [goff, goff+length), rounded to clusters,
+ * that have no entry of their own.  Never overwrites a newer write: it takes place under the range lock.  Nothing
+ * without layers below.  The caller is in no epoch.
+ */
+int byre_qcow2_copy_on_read(struct byre_qcow2 *image, uint64_t goff, uint64_t length, struct byre_error *err);
 
 /*
  * Makes the disk larger, durably; what is new reads as zero, although the layers below show something up to

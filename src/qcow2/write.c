@@ -105,6 +105,17 @@ static int place(struct byre_qcow2 *image, struct byre_qcow2_reservation *reserv
     return place_locked(image, reservation, err);
 }
 
+int byre_reserve_held(struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation, struct byre_error *err)
+{
+    int rc = place(image, reservation, err);
+
+    if (rc < 0)
+        return rc;
+    byre_range_lock_shrink(&image->ranges, &reservation->hold, reservation->end);
+    reservation->length = MIN(reservation->length, reservation->end - reservation->goff);
+    return 0;
+}
+
 int byre_qcow2_reserve(struct byre_qcow2 *image, uint64_t goff, uint64_t length,
                        struct byre_qcow2_reservation *ret_reservation, struct byre_error *err)
 {

@@ -22,9 +22,10 @@
 
 enum change { CHANGE_ZERO, CHANGE_ZERO_UNMAP, CHANGE_DISCARD };
 
+/* Something may show through: the backing file, also where it is not opened, or what was opened in place of one. */
 static bool has_backing(const struct byre_qcow2 *image)
 {
-    return image->header.backing_name != NULL;
+    return image->header.backing_name != NULL || image->below.read;
 }
 
 /* What the entry of a cluster becomes; the same if there is nothing to do. */
@@ -98,6 +99,14 @@ static int change_stretch(struct byre_qcow2 *image, uint64_t goff, uint64_t end,
     int rc = next_stretch_locked(image, goff, end, ret_end, ret_idle, err);
 
     return rc < 0 || *ret_idle ? rc : change_slice_locked(image, goff, *ret_end, change, err);
+}
+
+int byre_zero_clusters(struct byre_qcow2 *image, uint64_t goff, uint64_t end, struct byre_error *err)
+{
+    LOCK_SCOPE(&image->mutex);
+    int rc = byre_check_writable_locked(image, err);
+
+    return rc < 0 ? rc : change_slice_locked(image, goff, end, CHANGE_ZERO, err);
 }
 
 /* Changes the whole clusters of [goff, end). */

@@ -121,11 +121,6 @@ static int blkdebug_extent(struct byre_store *store, uint64_t hoff, uint64_t *re
     return r < 0 ? r : byre_blkdebug_rules_apply(&blkdebug->rules, BYRE_IOTYPE_BLOCK_STATUS, hoff, *ret_length);
 }
 
-static int blkdebug_allocated_size(struct byre_store *store, uint64_t *ret_bytes)
-{
-    return byre_store_allocated_size(blkdebug_of(store)->below, ret_bytes, NULL);
-}
-
 static void blkdebug_event(struct byre_store *store, unsigned event)
 {
     byre_blkdebug_rules_event(&blkdebug_of(store)->rules, event);
@@ -156,7 +151,6 @@ static const struct byre_store_ops blkdebug_ops = {
     .discard = blkdebug_discard,
     .allocate = blkdebug_allocate,
     .extent = blkdebug_extent,
-    .allocated_size = blkdebug_allocated_size,
     .event = blkdebug_event,
     .close = blkdebug_close,
 };

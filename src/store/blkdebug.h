@@ -81,8 +81,8 @@ bool byre_blkdebug_is_suspended(struct byre_store *store, const char *tag);
 /* Waits until somebody is suspended there; -ENOENT if nobody is and there is no such break point. */
 int byre_blkdebug_wait_break(struct byre_store *store, const char *tag);
 
-/* Called, from the thread that it happens to and with no lock held, when one is suspended and when it goes on.  Set
- * before there are break points. */
+/* Called when one is suspended, from its thread, and when it is resumed, from that of who resumes it; no call for the
+ * store may be made from here.  Set before there are break points. */
 typedef void byre_blkdebug_watch(void *opaque, const char *tag, bool suspended);
 int byre_blkdebug_set_watch(struct byre_store *store, byre_blkdebug_watch *watch, void *opaque);
 

@@ -136,7 +136,6 @@ static void suspend(struct byre_blkdebug_rules *rules, struct byre_suspended *se
     while (!self->resumed)
         pthread_cond_wait(&rules->changed, &rules->mutex);
     pthread_mutex_unlock(&rules->mutex);
-    tell(rules, self->tag, false);
     free(self->tag);
 }
 
@@ -187,6 +186,7 @@ static bool resume_locked(struct byre_blkdebug_rules *rules, struct byre_suspend
     if (!at)
         return false;
     unlink_locked(rules, at);
+    tell(rules, at->tag, false);
     at->resumed = true;
     pthread_cond_broadcast(&rules->changed);
     return true;

@@ -18,7 +18,6 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
-#include "base/name.h"
 #include "store/file.h"
 #include "store/file_impl.h"
 #include "store/file_lock.h"
@@ -227,8 +226,8 @@ static int open_store(const char *name, int fd, const struct byre_file_options *
     return 0;
 }
 
-static int open_path(const char *path, const struct byre_file_options *options, struct byre_store **ret_store,
-                     bool *ret_created, struct byre_error *err)
+int byre_file_open(const char *path, const struct byre_file_options *options, struct byre_store **ret_store,
+                   bool *ret_created, struct byre_error *err)
 {
     bool created = false;
     int fd, r;
@@ -248,23 +247,6 @@ static int open_path(const char *path, const struct byre_file_options *options, 
     if (r == 0 && ret_created)
         *ret_created = created;
     return r;
-}
-
-int byre_file_open(const char *name, const struct byre_file_options *options, struct byre_store **ret_store,
-                   bool *ret_created, struct byre_error *err)
-{
-    const char *verb = options->create ? "create" : "open";
-    CLEANUP(free_ptr) char *path = NULL;
-    int r = byre_name_check(name, err);
-
-    if (r < 0) {
-        byre_error_prepend(err, "Could not %s '%s': ", verb, name);
-        return r;
-    }
-    path = byre_name_to_path(name);
-    if (!path)
-        return byre_error_set_errno(err, -ENOMEM, "Could not %s '%s'", verb, name);
-    return open_path(path, options, ret_store, ret_created, err);
 }
 
 bool byre_file_identity(const struct byre_store *store, dev_t *ret_dev, ino_t *ret_ino)

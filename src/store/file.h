@@ -21,13 +21,12 @@ struct byre_file_options {
 };
 
 /*
- * Opens `name`, a path or "file:PATH"; names of other protocols are refused.  Messages are those of qemu-img:
- * "Could not open 'NAME': No such file or directory".  A directory, a FIFO, a socket or a tty is refused by
- * name.
+ * Opens `path`, whatever it looks like.  Messages are those of qemu-img: "Could not open 'PATH': No such file or
+ * directory".  A directory, a FIFO, a socket or a tty is refused by name.
  * *ret_created (may be NULL) tells whether this call made a file that did not exist.
  * Locks: see file_lock.h.  A lock held by another process gives -EAGAIN with QEMU's wording.
  */
-int byre_file_open(const char *name, const struct byre_file_options *options, struct byre_store **ret_store,
+int byre_file_open(const char *path, const struct byre_file_options *options, struct byre_store **ret_store,
                    bool *ret_created, struct byre_error *err);
 
 /* The identity of the file behind the store, for finding loops: false if it has none. */

@@ -23,6 +23,9 @@ same bench -f raw -t none -i threads -c 100 disk.raw
 same bench -n -t none -c 100 disk.raw
 same bench -i io_uring -c 100 disk.qcow2
 same bench -U -c 2 disk.qcow2
+same bench --image-opts -c 2 driver=qcow2,file.filename=disk.qcow2
+same bench --image-opts -w -c 2 driver=null-co,size=1M
+same_fails 1 bench --image-opts -f raw -c 2 driver=raw,file.filename=disk.raw
 same bench --force-share -c 2 disk.qcow2
 for options in '-c x' '-c -1' '-d x' '-i none' '-o x' '-s 3G' '-s x' '-S x' '--flush-interval x' '-w --pattern 256' \
     '--flush-interval 100' '-w --flush-interval 10' '-f raw missing'; do
@@ -50,4 +53,3 @@ run_fails 1 'pass the end of the disk' "$BYRE" bench -c 1 -o 1M new.qcow2
 run_fails 1 'a request of 2097152 bytes does not fit a disk of 1048576 bytes' "$BYRE" bench -s 2M -c 1 new.qcow2
 run_fails 1 'force-share=on can only be used with read-only images' "$BYRE" bench -U -w -c 1 new.qcow2
 run_fails 1 "requires cache.direct=on" "$BYRE" bench -i native -c 1 new.qcow2
-run_fails 1 "not supported" "$BYRE" bench --image-opts -c 1 driver=qcow2

@@ -62,6 +62,51 @@ same_code 0 -c 'open -d ignore base.qcow2' -c 'discard 0 64k' -c map
 same_code 1 -c 'open -k base.qcow2' -c length
 same_code 1 -c 'open -U base.qcow2' -c 'open -r -U base.qcow2' -c length
 
+same_code 0 -c 'open -o driver=qcow2,file.filename=base.qcow2' -c 'read -P 7 0 64k'
+same_code 1 -c 'open -o driver=raw,file.filename=missing' -c length
+same_code 0 -c 'open -o lazy-refcounts=on base.qcow2' -c 'write 512k 64k' -c 'reopen -o lazy-refcounts=off' -c length \
+    -c 'reopen -o detect-zeroes=on' -c 'write -P 0 0 64k' -c map
+same_code 1 -c 'open base.qcow2' -c 'reopen -o driver=raw' -c 'read -P 7 0 512'
+same_code 0 -c 'open -C top.qcow2' -c 'read -P 7 0 64k' -c map
+
+# options instead of names, and names that are no paths
+same_code 0 --image-opts -c 'read -P 7 0 64k' -c map driver=qcow2,file.filename=base.qcow2
+same_code 0 --image-opts -c 'open driver=qcow2,file.filename=base.qcow2' -c 'read -P 7 0 64k'
+same_code 1 --image-opts -c length driver=qcow2,file.filename=missing
+same_code 1 --image-opts -c length driver=qcow2,file.filename=base.qcow2,foo=bar
+same_code 1 --image-opts -f raw -c length driver=raw,file.filename=some.raw
+same_code 1 --image-opts -c 'open -o driver=qcow2 base.qcow2'
+same_code 0 --image-opts -s -c 'write -P 9 0 64k' -c 'read -P 9 0 64k' driver=qcow2,file.filename=base.qcow2
+same_code 0 -c 'read -P 7 0 64k' 'json:{"driver":"qcow2","file":{"driver":"file","filename":"base.qcow2"}}'
+same_code 0 -s -f qcow2 -c 'write -P 9 0 64k' -c 'read -P 9 0 64k' -c 'read -P 7 64k 64k' blkdebug::base.qcow2
+same_code 0 --image-opts -c 'write -P 0 0 64k' -c 'discard 64k 64k' -c map \
+    driver=qcow2,detect-zeroes=unmap,discard=unmap,file.filename=base.qcow2
+same_code 0 --image-opts -c 'discard 0 64k' -c map driver=qcow2,discard=ignore,file.filename=base.qcow2
+same_code 0 --image-opts -c 'write -P 5 512k 64k' -c 'write -P 6 640k 128k' -c 'read -P 6 640k 128k' -c map \
+    driver=compress,file.driver=qcow2,file.file.filename=base.qcow2
+
+# copy on read
+same_code 0 -C -c 'read -P 7 5 70000' -c map top.qcow2
+same_code 0 --copy-on-read -c 'read -P 7 5 70000' -c map base.qcow2
+same_code 1 -C -r -c 'read 0 512' top.qcow2
+same_code 0 -C -s -c 'read -P 7 5 70000' -c map top.qcow2
+
+# breakpoints
+same_code 0 -f qcow2 -c 'break write_aio A' -c 'aio_write -P 5 0 64k' -c 'wait_break A' -c 'read -P 7 64k 512' \
+    -c 'resume A' -c aio_flush -c 'read -P 5 0 64k' blkdebug::base.qcow2
+same_code 1 -f qcow2 -c 'break write_aio A' -c 'aio_write -P 5 0 64k' -c 'wait_break A' -c 'remove_break A' \
+    -c aio_flush blkdebug::base.qcow2
+same_code 0 -f qcow2 -c 'break l2_load A' -c 'remove_break A' -c 'aio_read 0 512' -c aio_flush blkdebug::base.qcow2
+same_code 1 -f qcow2 -c 'break foo A' -c 'resume A' -c 'remove_break A' blkdebug::base.qcow2
+same_code 1 -f qcow2 -c 'break write_aio A' -c 'resume A' -c 'remove_break A' base.qcow2
+
+# errors that are injected
+printf '[inject-error]\nevent = "read_aio"\nerrno = "5"\nonce = "on"\n' >images/rules
+same_code 1 -f qcow2 -c 'read 0 512' -c 'read 0 512' blkdebug:rules:base.qcow2
+printf '[inject-error]\nevent = "write_aio"\nerrno = "5"\nonce = "on"\n' >images/rules
+same_code 1 -f qcow2 -c 'write 512k 512' -c 'write 0 512' blkdebug:rules:base.qcow2
+rm images/rules
+
 # standard input
 printf 'length\n\nread 0 5\nfoo\nlength' >input
 same_code 1 base.qcow2
@@ -89,8 +134,7 @@ assert_match 'corrupt: true' "$(qemu-img info ours/base.qcow2)"
 cp images/top.qcow2 images/some.raw .
 qemu-img create -q -f qcow2 own.qcow2 1M
 run_ok "$BYRE" io -c 'write -P 1 0 512' -c 'read -P 1 0 512' own.qcow2
-run_fails 1 "^byre: io: option '--image-opts' is not supported\$" "$BYRE" io --image-opts driver=raw
-run_fails 1 "^byre: io: option '-C' is not supported\$" "$BYRE" io -C own.qcow2
+run_fails 1 "^byre: io: option '-T' is not supported\$" "$BYRE" io -T foo own.qcow2
 run_fails 1 'unrecognized option' "$BYRE" io -x own.qcow2
 run_fails 1 'Expecting at most one image file name' "$BYRE" io own.qcow2 own.qcow2
 run_ok "$OURS" --help

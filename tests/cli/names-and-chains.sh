@@ -100,12 +100,19 @@ for backing in nbd://localhost:1/x 'json:{"driver":"qcow2","file":{"driver":"fil
     overlay beyond.qcow2 "$backing" raw
     same_ok info beyond.qcow2
     same_ok info --output=json beyond.qcow2
-    unknown="Unknown protocol '${backing%%:*}'"
-    says 1 "Could not open '$backing': $unknown" info --backing-chain beyond.qcow2
+    case $backing in
+        json:*|host_device:*)
+            unknown="Could not open '$backing': backing files can only be named by a path"
+            unknown+=$'\nUse --allow-backing=protocol if you trust the image.'
+            says 1 "$unknown" info --backing-chain beyond.qcow2 ;;
+        *)
+            unknown="Unknown protocol '${backing%%:*}'"
+            says 1 "x: $unknown"$'\nCould not open backing image.' create -f qcow2 -b "$backing" -F raw x 1M
+            says 1 "Could not open '$backing': $unknown" info --backing-chain beyond.qcow2 ;;
+    esac
     says 1 "Could not open 'beyond.qcow2': Could not open backing file: $unknown" map beyond.qcow2
     says 1 "Could not open 'beyond.qcow2': Could not open backing file: $unknown" convert beyond.qcow2 x
     says 2 "Could not open 'beyond.qcow2': Could not open backing file: $unknown" compare beyond.qcow2 b.raw
-    says 1 "x: $unknown"$'\nCould not open backing image.' create -f qcow2 -b "$backing" -F raw x 1M
     run_ok "$BYRE" check beyond.qcow2
     assert_missing x
 done

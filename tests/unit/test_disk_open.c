@@ -235,7 +235,8 @@ static void open_with_unknown_backing_format_is_refused(void **state)
 
 static void open_follows_no_protocols(void **state)
 {
-    static const char *const names[] = { "nbd://localhost/x", "json:{\"driver\":\"file\"}", "a:b" };
+    static const char *const names[] = { "nbd://localhost/x", "a:b" };
+    static const char json[] = "json:{\"driver\":\"file\"}";
 
     (void)state;
     write_file(path("base"), "x", 1);
@@ -248,6 +249,10 @@ static void open_follows_no_protocols(void **state)
                     text("Could not open '%s': Unknown protocol '%.*s'", names[i],
                          (int)strcspn(names[i], ":"), names[i]));
     }
+    make_image(path("top"), 1 << 20, 0, json, "raw");
+    must_refuse(path("top"), NULL, -ENOTSUP,
+                text("Could not open '%s': Could not open backing file: Could not open '%s': backing files can only "
+                     "be named by a path\nUse --allow-backing=protocol if you trust the image.", path("top"), json));
 }
 
 static void open_takes_the_prefix_of_files_off(void **state)
