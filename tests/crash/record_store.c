@@ -329,7 +329,10 @@ int record_store_restart(struct byre_store *store)
 
 size_t record_store_count(const struct byre_store *store)
 {
-    return record_of(store)->log.len;
+    struct record *record = record_of(store);
+    LOCK_SCOPE(&record->mutex);
+
+    return record->log.len;
 }
 
 const struct record_call *record_store_call(const struct byre_store *store, size_t index)

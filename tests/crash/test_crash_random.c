@@ -15,6 +15,7 @@
 
 #include "base/arith.h"
 #include "byre/disk.h"
+#include "effort.h"
 #include "guest.h"
 
 enum { RUNS = 24, STEPS = 24, CLUSTERS = 48 };
@@ -129,5 +130,5 @@ int main(void)
         cmocka_unit_test(random_operations_survive_any_crash),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return effort_report(cmocka_run_group_tests(tests, NULL, NULL));
 }
