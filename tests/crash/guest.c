@@ -34,10 +34,14 @@ static uint64_t mix(uint64_t x)
 
 void guest_pattern(uint8_t *bytes, uint64_t goff, uint64_t length, unsigned number)
 {
+    uint64_t word = 0;
+
     for (uint64_t i = 0; i < length; i++) {
         uint64_t at = goff + i;
 
-        bytes[i] = (uint8_t)(mix((at / 8) << 24 | number) >> at % 8 * 8);
+        if (i == 0 || at % 8 == 0)
+            word = mix((at / 8) << 24 | number);
+        bytes[i] = (uint8_t)(word >> at % 8 * 8);
     }
 }
 
@@ -116,7 +120,8 @@ struct guest *guest_new(const struct guest_options *options)
     guest->options = *options;
     guest->first = malloc(options->size + 1);
     guest->base = malloc(options->size + 1);
-    must(guest->first && guest->base ? 0 : -ENOMEM, "malloc", &guest->err);
+    guest->found = malloc(options->size + 1);
+    must(guest->first && guest->base && guest->found ? 0 : -ENOMEM, "malloc", &guest->err);
     guest->base_size = options->first_size ? options->first_size : options->size;
     read_backing(guest, 0, guest->first, guest->base_size, NULL);
     memset(guest->first + guest->base_size, 0, options->size - guest->base_size);
@@ -155,6 +160,7 @@ void guest_free(struct guest *guest)
     forget(guest);
     free(guest->first);
     free(guest->base);
+    free(guest->found);
     free(guest);
 }
 

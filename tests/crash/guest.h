@@ -81,6 +81,7 @@ struct guest {
     bool sealed;
     uint8_t *first;           /* what the disk held before the ops */
     uint8_t *base;            /* cache: what it holds with those of `base_flush` and before */
+    uint8_t *found;           /* room for what is found */
     size_t base_flush, base_ops, base_durable;
     uint64_t states;          /* visited by guest_crash so far */
 };

@@ -225,13 +225,14 @@ static int judge_size(struct look *look, uint64_t size)
 static int look_at_image(struct look *look, struct byre_qcow2 *image)
 {
     uint64_t whole = look->guest->options.size, size = byre_qcow2_header(image)->size, at = 0;
-    CLEANUP(free_ptr) uint8_t *found = calloc(1, whole + 1);
+    uint8_t *found = look->guest->found;
     struct byre_error err = BYRE_ERROR_INIT;
     byre_extent_vec extents = VEC_INIT;
     int rc = judge_size(look, size);
 
     if (rc < 0)
         return rc;
+    memset(found + size, 0, whole - size);
     rc = byre_qcow2_map(image, 0, size, &extents, &err);
     for (size_t i = 0; rc == 0 && i < extents.len; i++) {
         const struct byre_extent *extent = &extents.ptr[i];
@@ -311,11 +312,12 @@ static int outcome(const struct look *look, int rc, const char *when)
 /* What the disk reads, with its own map. */
 static int look_at_disk(struct look *look)
 {
-    uint64_t whole = look->guest->options.size;
-    CLEANUP(free_ptr) uint8_t *found = calloc(1, whole + 1);
+    uint64_t whole = look->guest->options.size, size = byre_get_size(look->guest->disk);
+    uint8_t *found = look->guest->found;
     struct byre_error err = BYRE_ERROR_INIT;
-    int rc = byre_pread(look->guest->disk, found, byre_get_size(look->guest->disk), 0, &err);
+    int rc = byre_pread(look->guest->disk, found, size, 0, &err);
 
+    memset(found + size, 0, whole - size);
     return rc < 0 ? complain(look, "reading: %s", err.text) : judge_contents(look, found);
 }
 
