@@ -38,6 +38,14 @@ unsigned effort_of(unsigned quick, unsigned normal, unsigned most)
     return is_set("TEST_QUICK") ? quick : normal;
 }
 
+unsigned effort_runs(unsigned quick, unsigned normal)
+{
+    const char *factor = getenv("BYRE_LONG");
+    unsigned long times = factor ? strtoul(factor, NULL, 10) : 0;
+
+    return effort_of(quick, normal, normal * 10 * (times ? (unsigned)times : 1));
+}
+
 void effort_count(enum effort_kind kind, uint64_t count)
 {
     atomic_fetch_add(&counts[kind], count);
