@@ -2,8 +2,8 @@
 /*
  * How much a test of crashes and faults is to try, and how much it has tried.
  *
- * TEST_QUICK asks for samples, BYRE_LONG for all that there is; a number in it multiplies random work.  What was tried is printed at the end, one line a kind:
- * "tried: 123 crash states"; scripts/test adds up the lines of an area.
+ * TEST_QUICK asks for samples, BYRE_LONG for all that there is; a number in it multiplies random work.  What was tried
+ * is printed at the end, one line a kind: "tried: 123 crash states"; scripts/test adds up the lines of an area.
  */
 #ifndef TESTS_CRASH_EFFORT_H
 #define TESTS_CRASH_EFFORT_H

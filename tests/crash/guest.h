@@ -42,6 +42,8 @@ struct guest_options {
     uint64_t device_size;  /* a store of this size that does not grow, and is not zero; 0: a file */
     bool disk;             /* operations go through a disk */
     bool write_through;    /* the disk makes each change durable before the call returns; wants `disk` */
+    unsigned corruptions;  /* that the image has been given by hand, and may keep */
+    uint64_t spoiled_goff, spoiled_length; /* what nobody can rely on */
     bool unsealed;         /* leave the new image as byre_qcow2_create did, everything in the log */
 };
 

@@ -3,8 +3,8 @@
  * A crash at any moment of what several threads do at once: random operations of all kinds, and flushes.
  *
  * Every sector belongs to one thread, so that it is known in which order its versions came.  There are groups of
- * clusters of each thread's own, and clusters that all of them write to, each to its sectors.  The system decides who is
- * when; every call on the store offers it a chance.
+ * clusters of each thread's own, and clusters that all of them write to, each to its sectors.  The system decides whose
+ * turn it is; every call on the store offers it a chance.
  */
 #include "config.h"
 
