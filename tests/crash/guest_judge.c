@@ -292,7 +292,9 @@ static int check(struct look *look, unsigned repair, bool tidy, uint64_t *ret_in
     byre_qcow2_header_done(&header);
     if (rc < 0)
         return complain(look, "checking: %s", err.text);
-    return result.corruptions > look->guest->options.corruptions || result.check_errors || (tidy && result.leaks) ? -1 : 0;
+    if (result.corruptions > look->guest->options.corruptions || result.check_errors)
+        return -1;
+    return tidy && result.leaks ? -1 : 0;
 }
 
 /* Free of corruption, once what a dirty image is excused for is mended? */
