@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Preallocation: every guest cluster gets its host cluster when the image is made, or grows.
+ * Preallocation: every guest cluster gets its host cluster when the image is made, or grows.  Nobody else uses it then.
+ *
+ *   A1. In an image that others know, an entry leads to where the file has bytes already: so that none leads past
+ *       its end after a crash.  A new image gets its length when it is done.
  */
 #include "config.h"
 
@@ -24,6 +27,18 @@ static int write_zeros(struct byre_qcow2 *image, uint64_t hoff, uint64_t length,
     return rc;
 }
 
+/* Makes the file reach to the end of the run (A1): a hole will do. */
+static int extend_to(struct byre_qcow2 *image, uint64_t end, struct byre_error *err)
+{
+    uint64_t size;
+    int rc;
+
+    if (!image->sealed || !image->store->growable)
+        return 0;
+    rc = byre_store_size(image->store, &size, err);
+    return rc == 0 && size < end ? byre_store_truncate(image->store, end, err) : rc;
+}
+
 /* Gives the host run its space; it reads as zero afterwards. */
 static int prepare_run(struct byre_qcow2 *image, const struct byre_qcow2_reservation *run,
                        enum byre_preallocation mode, struct byre_error *err)
@@ -34,7 +49,9 @@ static int prepare_run(struct byre_qcow2 *image, const struct byre_qcow2_reserva
         return write_zeros(image, run->hoff, length, err);
     if (!run->fresh)
         return byre_store_write_zeroes(image->store, run->hoff, length, 0, err);
-    return mode == BYRE_PREALLOC_FALLOC ? byre_store_allocate(image->store, run->hoff, length, err) : 0;
+    if (mode == BYRE_PREALLOC_FALLOC)
+        return byre_store_allocate(image->store, run->hoff, length, err);
+    return extend_to(image, run->hoff + length, err);
 }
 
 int byre_qcow2_preallocate(struct byre_qcow2 *image, uint64_t start, enum byre_preallocation mode,

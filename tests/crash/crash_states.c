@@ -137,6 +137,8 @@ static int visit_tears(struct walk *walk, bool all_sizes)
 
         if (!call->length || call->hoff / RECORD_SECTOR == (call->hoff + call->length - 1) / RECORD_SECTOR)
             continue;
+        if (walk->options.torn > 1 && (size_t)rand_r(&walk->options.seed) / 3 % walk->options.torn)
+            continue;
         for (int others = NONE; r == 0 && others <= ALL; others++) {
             set_all(walk, (enum part)others);
             for (int part = FIRST_SECTOR; r == 0 && part < PARTS; part++) {

@@ -18,6 +18,7 @@
 struct crash_options {
     size_t exact;   /* epochs of at most this many calls are short; 0: 6 */
     size_t samples; /* random combinations and pairs of a long epoch; 0: 100 */
+    size_t torn;    /* one call in so many is torn, chosen by the seed; 0: all */
     unsigned seed;
 };
 

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "byre/disk.h"
+#include "effort.h"
 #include "fault_stories.h"
 
 #define K 1024ULL
@@ -283,6 +284,7 @@ uint64_t tell_stories(const struct trouble *with)
             n++;
         print_message("  %s: %d occasions\n", plot->name, (int)n - 1);
         assert_true(n > 3 || with->rare);
+        effort_count(EFFORT_FAULTS, n - 1);
         total += n - 1;
     }
     return total;

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/cleanup.h"
+#include "byre/disk.h"
 #include "guest.h"
 #include "support_alloc.h"
 #include "qcow2/compress.h"
@@ -32,10 +34,14 @@ static uint64_t mix(uint64_t x)
 
 void guest_pattern(uint8_t *bytes, uint64_t goff, uint64_t length, unsigned number)
 {
+    uint64_t word = 0;
+
     for (uint64_t i = 0; i < length; i++) {
         uint64_t at = goff + i;
 
-        bytes[i] = (uint8_t)(mix((at / 8) << 24 | number) >> at % 8 * 8);
+        if (i == 0 || at % 8 == 0)
+            word = mix((at / 8) << 24 | number);
+        bytes[i] = (uint8_t)(word >> at % 8 * 8);
     }
 }
 
@@ -114,12 +120,14 @@ struct guest *guest_new(const struct guest_options *options)
     guest->options = *options;
     guest->first = malloc(options->size + 1);
     guest->base = malloc(options->size + 1);
-    must(guest->first && guest->base ? 0 : -ENOMEM, "malloc", &guest->err);
+    guest->found = malloc(options->size + 1);
+    must(guest->first && guest->base && guest->found ? 0 : -ENOMEM, "malloc", &guest->err);
     guest->base_size = options->first_size ? options->first_size : options->size;
     read_backing(guest, 0, guest->first, guest->base_size, NULL);
     memset(guest->first + guest->base_size, 0, options->size - guest->base_size);
     guest->base_flush = SIZE_MAX;
     guest->patterns = 1;
+    pthread_mutex_init(&guest->mutex, NULL);
     new_store(guest);
     new_image(guest);
     if (options->unsealed)
@@ -143,12 +151,16 @@ static void forget(struct guest *guest)
 
 void guest_free(struct guest *guest)
 {
-    if (guest->image)
+    if (guest->disk)
+        (void)guest_disk_close(guest, NULL);
+    else if (guest->image)
         (void)byre_qcow2_close(guest->image, NULL);
     byre_store_close(guest->store);
+    pthread_mutex_destroy(&guest->mutex);
     forget(guest);
     free(guest->first);
     free(guest->base);
+    free(guest->found);
     free(guest);
 }
 
@@ -164,35 +176,87 @@ static size_t begin(struct guest *guest, uint64_t goff, uint64_t length, uint8_t
         .start = record_store_count(guest->store),
         .covered = SIZE_MAX,
     };
+    LOCK_SCOPE(&guest->mutex);
 
     must(vec_push(&guest->ops, op), "vec_push", &guest->err);
     return guest->ops.len - 1;
 }
 
-static int end(struct guest *guest, size_t number, int rc)
+/* `flags` as the operation had them, `err` what it said. */
+static int end(struct guest *guest, size_t number, unsigned flags, int rc, const struct byre_error *err)
 {
-    guest->ops.ptr[number].ok = rc == 0;
-    guest->ops.ptr[number].covered = guest->flushes.len;
+    LOCK_SCOPE(&guest->mutex);
+    struct guest_op *op = &guest->ops.ptr[number];
+
+    op->ok = rc == 0;
+    op->covered = guest->flushes.len;
+    op->durable = op->ok && (flags & BYRE_WRITE_FUA || guest->options.write_through);
+    op->done = record_store_count(guest->store);
+    /* Refused before anything was done. */
+    if (rc == -ENOTSUP && flags & BYRE_WRITE_ZEROES_NO_FALLBACK)
+        op->length = 0;
+    if (rc < 0)
+        guest->err = *err;
     return rc;
+}
+
+static unsigned next_pattern(struct guest *guest)
+{
+    LOCK_SCOPE(&guest->mutex);
+
+    return guest->patterns++;
+}
+
+/* What is durable by itself is so as a whole: else one would have to know what was in the sector before. */
+static void check_durable(const struct guest *guest, uint64_t goff, uint64_t length, unsigned flags)
+{
+    bool sectors = (goff | (goff + length == guest_size(guest) ? 0 : length)) % RECORD_SECTOR == 0;
+
+    must(!(flags & BYRE_WRITE_FUA) || (guest->disk && sectors) ? 0 : -EINVAL, "FUA", &guest->err);
+}
+
+static int write_with(struct guest *guest, uint64_t goff, uint64_t length, unsigned flags)
+{
+    struct byre_error err = BYRE_ERROR_INIT;
+    uint8_t *bytes = malloc(length);
+    struct iovec iov = { bytes, length };
+    size_t number;
+    int rc;
+
+    must(bytes ? 0 : -ENOMEM, "malloc", &guest->err);
+    check_durable(guest, goff, length, flags);
+    guest_pattern(bytes, goff, length, next_pattern(guest));
+    number = begin(guest, goff, length, bytes);
+    if (guest->disk)
+        rc = byre_pwritev(guest->disk, &iov, 1, goff, flags, &err);
+    else
+        rc = byre_qcow2_writev(guest->image, goff, &iov, 1, length, &err);
+    return end(guest, number, flags, rc, &err);
 }
 
 int guest_write(struct guest *guest, uint64_t goff, uint64_t length)
 {
-    uint8_t *bytes = malloc(length);
-    struct iovec iov = { bytes, length };
-    size_t number;
+    return write_with(guest, goff, length, 0);
+}
 
-    must(bytes ? 0 : -ENOMEM, "malloc", &guest->err);
-    guest_pattern(bytes, goff, length, guest->patterns++);
-    number = begin(guest, goff, length, bytes);
-    return end(guest, number, byre_qcow2_writev(guest->image, goff, &iov, 1, length, &guest->err));
+int guest_write_fua(struct guest *guest, uint64_t goff, uint64_t length)
+{
+    return write_with(guest, goff, length, BYRE_WRITE_FUA);
 }
 
 int guest_zero(struct guest *guest, uint64_t goff, uint64_t length, unsigned flags)
 {
-    size_t number = begin(guest, goff, length, NULL);
+    struct byre_error err = BYRE_ERROR_INIT;
+    size_t number;
+    int rc;
 
-    return end(guest, number, byre_qcow2_write_zeroes(guest->image, goff, length, flags, &guest->err));
+    check_durable(guest, goff, length, flags);
+    number = begin(guest, goff, length, NULL);
+    if (guest->disk)
+        rc = byre_write_zeroes(guest->disk, goff, length, flags, &err);
+    else
+        rc = byre_qcow2_write_zeroes(guest->image, goff, length, flags, &err);
+    return end(guest, number, flags, rc, &err);
 }
 
 int guest_discard(struct guest *guest, uint64_t goff, uint64_t length)
@@ -200,50 +264,90 @@ int guest_discard(struct guest *guest, uint64_t goff, uint64_t length)
     uint64_t cluster = 1ULL << byre_qcow2_header(guest->image)->cluster_bits, limit = goff + length;
     uint64_t start = byre_round_up(goff, cluster), stop = byre_round_down(limit, cluster);
     bool says_zero = byre_qcow2_header(guest->image)->version >= 3 || !guest->options.backing_size;
+    struct byre_error err = BYRE_ERROR_INIT;
     size_t number;
+    int rc;
 
     /* Whole clusters read as zero afterwards, the last one of the disk counts as whole. */
-    if (limit == guest->options.size)
+    if (limit == guest_size(guest))
         stop = limit;
     number = begin(guest, start, says_zero && stop > start ? stop - start : 0, NULL);
-    return end(guest, number, byre_qcow2_discard(guest->image, goff, length, &guest->err));
+    rc = guest->disk ? byre_discard(guest->disk, goff, length, &err)
+                     : byre_qcow2_discard(guest->image, goff, length, &err);
+    return end(guest, number, 0, rc, &err);
 }
 
 /* Something that promises all that was completed before it. */
-static int promise(struct guest *guest, int (*call)(struct byre_qcow2 *image, struct byre_error *err))
+static int promise(struct guest *guest, int (*call)(struct guest *guest, struct byre_error *err))
 {
-    size_t number = guest->flushes.len;
+    struct byre_error err = BYRE_ERROR_INIT;
     struct guest_flush flush = { .ok = false };
+    size_t number;
     int rc;
 
+    pthread_mutex_lock(&guest->mutex);
+    number = guest->flushes.len;
     must(vec_push(&guest->flushes, flush), "vec_push", &guest->err);
-    rc = call(guest->image, &guest->err);
+    pthread_mutex_unlock(&guest->mutex);
+    rc = call(guest, &err);
+    LOCK_SCOPE(&guest->mutex);
     guest->flushes.ptr[number] = (struct guest_flush){ record_store_count(guest->store), rc == 0 };
+    if (rc < 0)
+        guest->err = err;
     return rc;
+}
+
+static int flush_it(struct guest *guest, struct byre_error *err)
+{
+    return guest->disk ? byre_flush(guest->disk, err) : byre_qcow2_flush(guest->image, err);
+}
+
+static int seal_it(struct guest *guest, struct byre_error *err)
+{
+    return byre_qcow2_seal(guest->image, err);
+}
+
+static int close_it(struct guest *guest, struct byre_error *err)
+{
+    return guest->disk ? guest_disk_close(guest, err) : byre_qcow2_close(guest->image, err);
 }
 
 int guest_flush(struct guest *guest)
 {
-    return promise(guest, byre_qcow2_flush);
+    return promise(guest, flush_it);
 }
 
-int guest_grow(struct guest *guest, uint64_t size)
+uint64_t guest_size(const struct guest *guest)
 {
+    return byre_qcow2_header(guest->image)->size;
+}
+
+int guest_grow_as(struct guest *guest, uint64_t size, enum byre_preallocation mode)
+{
+    static const char *const names[] = { "off", "metadata", "falloc", "full" };
     struct guest_growth growth = { .size = size, .start = record_store_count(guest->store) };
     size_t number = guest->growths.len;
     int rc;
 
     growth.done = SIZE_MAX;
     must(vec_push(&guest->growths, growth), "vec_push", &guest->err);
-    rc = byre_qcow2_grow(guest->image, size, guest->options.backing_size, BYRE_PREALLOC_OFF, &guest->err);
+    if (guest->disk)
+        rc = byre_truncate(guest->disk, size, names[mode], &guest->err);
+    else
+        rc = byre_qcow2_grow(guest->image, size, guest->options.backing_size, mode, &guest->err);
     guest->growths.ptr[number].done = record_store_count(guest->store);
     guest->growths.ptr[number].ok = rc == 0;
     return rc;
 }
 
+int guest_grow(struct guest *guest, uint64_t size)
+{
+    return guest_grow_as(guest, size, BYRE_PREALLOC_OFF);
+}
+
 int guest_seal(struct guest *guest)
 {
-    int rc = promise(guest, byre_qcow2_seal);
+    int rc = promise(guest, seal_it);
 
     guest->sealed = guest->sealed || rc == 0;
     return rc;
@@ -251,7 +355,7 @@ int guest_seal(struct guest *guest)
 
 int guest_close(struct guest *guest)
 {
-    int rc = promise(guest, byre_qcow2_close);
+    int rc = promise(guest, close_it);
 
     guest->image = NULL;
     return rc;
@@ -265,7 +369,7 @@ static void lose(struct guest *guest)
     while (promised && !guest->flushes.ptr[promised - 1].ok)
         promised--;
     for (size_t i = 0; i < guest->ops.len; i++)
-        guest->ops.ptr[i].ok &= guest->ops.ptr[i].covered < promised;
+        guest->ops.ptr[i].ok &= guest->ops.ptr[i].durable || guest->ops.ptr[i].covered < promised;
 }
 
 int guest_open(struct guest *guest)
@@ -277,7 +381,9 @@ int guest_open(struct guest *guest)
     int rc = byre_qcow2_open(guest->store, &options, &guest->image, &guest->err);
 
     lose(guest);
-    if (rc == 0)
+    if (rc == 0 && guest->options.disk)
+        rc = guest_disk_open(guest);
+    else if (rc == 0)
         set_below(guest);
     return rc;
 }
@@ -302,10 +408,10 @@ static int pack(struct guest *guest, uint64_t goff, struct batch *batch)
     must(byre_codec_new(guest->options.compression, 0, &codec, &guest->err), "codec", &guest->err);
     for (unsigned i = 0; length > 0 && i < batch->count; i++, goff += cluster) {
         uint8_t *bytes = calloc(1, cluster), *packed = batch->packed + (size_t)i * cluster;
-        uint64_t within = MIN((uint64_t)cluster, guest->options.size - goff);
+        uint64_t within = MIN((uint64_t)cluster, guest_size(guest) - goff);
 
         must(bytes ? 0 : -ENOMEM, "malloc", &guest->err);
-        dull_pattern(bytes, goff, within, guest->patterns++);
+        dull_pattern(bytes, goff, within, next_pattern(guest));
         length = byre_codec_compress(codec, bytes, cluster, packed, cluster, &guest->err);
         if (length <= 0) {
             free(bytes);
@@ -320,26 +426,46 @@ static int pack(struct guest *guest, uint64_t goff, struct batch *batch)
     return length > 0 ? 0 : -EFBIG;
 }
 
+/* The disk compresses by itself, and takes the range as one. */
+static int compressed_by_disk(struct guest *guest, uint64_t goff, unsigned count)
+{
+    uint64_t cluster = 1ULL << byre_qcow2_header(guest->image)->cluster_bits;
+    uint64_t length = MIN(count * cluster, guest_size(guest) - goff);
+    struct byre_error err = BYRE_ERROR_INIT;
+    uint8_t *bytes = malloc(length);
+    size_t number;
+
+    must(bytes ? 0 : -ENOMEM, "malloc", &guest->err);
+    for (uint64_t at = 0; at < length; at += cluster)
+        dull_pattern(bytes + at, goff + at, MIN(cluster, length - at), next_pattern(guest));
+    number = begin(guest, goff, length, bytes);
+    return end(guest, number, 0, byre_write_compressed(guest->disk, bytes, length, goff, &err), &err);
+}
+
 int guest_compressed(struct guest *guest, uint64_t goff, unsigned count)
 {
     struct batch batch = { .count = count };
+    struct byre_error err = BYRE_ERROR_INIT;
     int rc;
+
+    if (guest->disk)
+        return compressed_by_disk(guest, goff, count);
 
     batch.items = calloc(count, sizeof *batch.items);
     batch.packed = malloc((size_t)count << byre_qcow2_header(guest->image)->cluster_bits);
     batch.ops = calloc(count, sizeof *batch.ops);
     must(batch.items && batch.packed && batch.ops ? 0 : -ENOMEM, "malloc", &guest->err);
     must(pack(guest, goff, &batch), "pack", &guest->err);
-    rc = byre_qcow2_reserve_compressed(guest->image, batch.items, count, &guest->err);
+    rc = byre_qcow2_reserve_compressed(guest->image, batch.items, count, &err);
     if (rc == 0) {
-        rc = byre_qcow2_fill_compressed(guest->image, batch.items, count, &guest->err);
+        rc = byre_qcow2_fill_compressed(guest->image, batch.items, count, &err);
         if (rc == 0)
-            rc = byre_qcow2_publish_compressed(guest->image, batch.items, count, &guest->err);
+            rc = byre_qcow2_publish_compressed(guest->image, batch.items, count, &err);
         else
             byre_qcow2_abandon_compressed(guest->image, batch.items, count);
     }
     for (unsigned i = 0; i < count; i++)
-        end(guest, batch.ops[i], rc);
+        end(guest, batch.ops[i], 0, rc, &err);
     free(batch.items);
     free(batch.packed);
     free(batch.ops);

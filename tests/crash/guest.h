@@ -14,11 +14,16 @@
  * or in part, until a later one covers the same sector.  Every operation writes bytes of its own, so that
  * foreign ones stand out.
  *
+ * A guest works on the engine, or on a disk around it (`disk`), which has the flat map, FUA and write-through.
+ *
  * Calls return what the engine returned.  The functions that judge return 0, or -1 after they have printed
- * why.  One thread at a time; a hook of the store may call back in.
+ * why.  Operations and flushes may come from several threads, as long as no two of them touch one sector at a time;
+ * all else is for one thread.  A hook of the store may call back in.
  */
 #ifndef TESTS_CRASH_GUEST_H
 #define TESTS_CRASH_GUEST_H
+
+#include <pthread.h>
 
 #include "crash_states.h"
 #include "qcow2/qcow2.h"
@@ -35,6 +40,10 @@ struct guest_options {
     uint64_t backing_size; /* 0: no backing file */
     uint64_t cache_bytes;
     uint64_t device_size;  /* a store of this size that does not grow, and is not zero; 0: a file */
+    bool disk;             /* operations go through a disk */
+    bool write_through;    /* the disk makes each change durable before the call returns; wants `disk` */
+    unsigned corruptions;  /* that the image has been given by hand, and may keep */
+    uint64_t spoiled_goff, spoiled_length; /* what nobody can rely on */
     bool unsealed;         /* leave the new image as byre_qcow2_create did, everything in the log */
 };
 
@@ -44,6 +53,8 @@ struct guest_op {
     size_t start;     /* calls in the log before it */
     size_t covered;   /* the first flush that covers it */
     bool ok;
+    bool durable;     /* by itself, */
+    size_t done;      /* from this number of calls in the log on */
 };
 
 struct guest_flush {
@@ -61,6 +72,8 @@ struct guest {
     struct guest_options options;
     struct byre_store *store;
     struct byre_qcow2 *image; /* NULL: closed */
+    struct byre_disk *disk;   /* around the image, or NULL */
+    pthread_mutex_t mutex;    /* everything below that operations change */
     struct byre_error err;    /* of the last call that failed */
     unsigned patterns;        /* used so far */
     VEC(struct guest_op) ops;
@@ -70,7 +83,8 @@ struct guest {
     bool sealed;
     uint8_t *first;           /* what the disk held before the ops */
     uint8_t *base;            /* cache: what it holds with those of `base_flush` and before */
-    size_t base_flush, base_ops;
+    uint8_t *found;           /* room for what is found */
+    size_t base_flush, base_ops, base_durable;
     uint64_t states;          /* visited by guest_crash so far */
 };
 
@@ -79,6 +93,9 @@ struct guest *guest_new(const struct guest_options *options);
 void guest_free(struct guest *guest);
 
 int guest_write(struct guest *guest, uint64_t goff, uint64_t length);
+/* The same, durable when it returns 0; whole sectors of a disk. */
+int guest_write_fua(struct guest *guest, uint64_t goff, uint64_t length);
+/* `flags`: BYRE_WRITE_ZEROES_*, and BYRE_WRITE_FUA for whole sectors of a disk. */
 int guest_zero(struct guest *guest, uint64_t goff, uint64_t length, unsigned flags);
 int guest_discard(struct guest *guest, uint64_t goff, uint64_t length);
 int guest_flush(struct guest *guest);
@@ -87,12 +104,20 @@ int guest_compressed(struct guest *guest, uint64_t goff, unsigned count);
 /* Makes the disk larger, to `size` at most guest->options.size: what is new is zero.  A disk that grows starts at
  * guest->options.first_size. */
 int guest_grow(struct guest *guest, uint64_t size);
+int guest_grow_as(struct guest *guest, uint64_t size, enum byre_preallocation mode);
 int guest_seal(struct guest *guest);
 int guest_close(struct guest *guest);
 int guest_open(struct guest *guest);
 
 /* Flushes, and forgets the past: the log starts here. */
 int guest_restart(struct guest *guest);
+
+/* The size of the disk, which is open. */
+uint64_t guest_size(const struct guest *guest);
+
+/* Puts a disk around guest->image, which it closes in the end; and closes both. */
+int guest_disk_open(struct guest *guest);
+int guest_disk_close(struct guest *guest, struct byre_error *err);
 
 /* Fills `bytes` with a pattern that no other number has at this place. */
 void guest_pattern(uint8_t *bytes, uint64_t goff, uint64_t length, unsigned number);

@@ -15,9 +15,12 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
+#include "byre/disk.h"
+#include "effort.h"
 #include "guest.h"
 #include "qcow2/check.h"
 #include "qcow2/header_read.h"
+#include "qemu_check.h"
 
 enum { SECTOR = RECORD_SECTOR, GO_ON_EVERY = 16 };
 
@@ -47,7 +50,7 @@ static int complain(struct look *look, const char *fmt, ...)
 
 static bool is_covered(const struct look *look, const struct guest_op *op)
 {
-    return op->ok && (look->now || op->covered < look->flush);
+    return op->ok && (look->now || op->covered < look->flush || (op->durable && op->done <= look->end));
 }
 
 static bool covers(const struct guest_op *op, uint64_t goff, uint64_t length)
@@ -76,9 +79,11 @@ static void apply(const struct guest_op *op, uint8_t *bytes, uint64_t goff, uint
 static void find_base(const struct look *look)
 {
     struct guest *guest = look->guest;
-    size_t flush = look->now ? SIZE_MAX - 1 : look->flush;
+    size_t flush = look->now ? SIZE_MAX - 1 : look->flush, durable = 0;
 
-    if (guest->base_flush == flush && guest->base_ops == guest->ops.len)
+    for (size_t i = 0; i < guest->ops.len; i++)
+        durable += guest->ops.ptr[i].durable && guest->ops.ptr[i].done <= look->end;
+    if (guest->base_flush == flush && guest->base_ops == guest->ops.len && guest->base_durable == durable)
         return;
     memcpy(guest->base, guest->first, guest->options.size);
     for (size_t i = 0; i < guest->ops.len; i++) {
@@ -86,6 +91,7 @@ static void find_base(const struct look *look)
             apply(&guest->ops.ptr[i], guest->base, 0, guest->options.size);
     }
     guest->base_flush = flush;
+    guest->base_durable = durable;
     guest->base_ops = guest->ops.len;
 }
 
@@ -149,6 +155,11 @@ static int judge_sector(struct look *look, uint64_t goff, uint64_t length, const
     return 0;
 }
 
+static bool is_spoiled(const struct guest *guest, uint64_t goff)
+{
+    return goff >= guest->options.spoiled_goff && goff - guest->options.spoiled_goff < guest->options.spoiled_length;
+}
+
 static int judge_contents(struct look *look, const uint8_t *found)
 {
     uint64_t size = look->guest->options.size;
@@ -158,7 +169,7 @@ static int judge_contents(struct look *look, const uint8_t *found)
     for (uint64_t goff = 0; rc == 0 && goff < size; goff += SECTOR) {
         uint64_t length = MIN(size - goff, (uint64_t)SECTOR);
 
-        if (memcmp(look->guest->base + goff, found + goff, length) != 0)
+        if (memcmp(look->guest->base + goff, found + goff, length) != 0 && !is_spoiled(look->guest, goff))
             rc = judge_sector(look, goff, length, found + goff);
     }
     return rc;
@@ -219,13 +230,14 @@ static int judge_size(struct look *look, uint64_t size)
 static int look_at_image(struct look *look, struct byre_qcow2 *image)
 {
     uint64_t whole = look->guest->options.size, size = byre_qcow2_header(image)->size, at = 0;
-    CLEANUP(free_ptr) uint8_t *found = calloc(1, whole + 1);
+    uint8_t *found = look->guest->found;
     struct byre_error err = BYRE_ERROR_INIT;
     byre_extent_vec extents = VEC_INIT;
     int rc = judge_size(look, size);
 
     if (rc < 0)
         return rc;
+    memset(found + size, 0, whole - size);
     rc = byre_qcow2_map(image, 0, size, &extents, &err);
     for (size_t i = 0; rc == 0 && i < extents.len; i++) {
         const struct byre_extent *extent = &extents.ptr[i];
@@ -280,7 +292,9 @@ static int check(struct look *look, unsigned repair, bool tidy, uint64_t *ret_in
     byre_qcow2_header_done(&header);
     if (rc < 0)
         return complain(look, "checking: %s", err.text);
-    return result.corruptions || result.check_errors || (tidy && result.leaks) ? -1 : 0;
+    if (result.corruptions > look->guest->options.corruptions || result.check_errors)
+        return -1;
+    return tidy && result.leaks ? -1 : 0;
 }
 
 /* Free of corruption, once what a dirty image is excused for is mended? */
@@ -302,11 +316,26 @@ static int outcome(const struct look *look, int rc, const char *when)
     return rc;
 }
 
+/* What the disk reads, with its own map. */
+static int look_at_disk(struct look *look)
+{
+    uint64_t whole = look->guest->options.size, size = byre_get_size(look->guest->disk);
+    uint8_t *found = look->guest->found;
+    struct byre_error err = BYRE_ERROR_INIT;
+    int rc = byre_pread(look->guest->disk, found, size, 0, &err);
+
+    memset(found + size, 0, whole - size);
+    return rc < 0 ? complain(look, "reading: %s", err.text) : judge_contents(look, found);
+}
+
 int guest_compare(struct guest *guest)
 {
     struct look look = { .guest = guest, .store = guest->store, .now = true, .end = SIZE_MAX };
+    int rc = look_at_image(&look, guest->image);
 
-    return outcome(&look, look_at_image(&look, guest->image), "the open image");
+    if (rc == 0 && guest->disk)
+        rc = look_at_disk(&look);
+    return outcome(&look, rc, "the open image");
 }
 
 int guest_compare_killed(struct guest *guest)
@@ -341,11 +370,13 @@ static size_t promised(const struct guest *guest, size_t end)
     return flush;
 }
 
-static bool is_image(struct byre_store *store)
+/* Is there an image, and is it one with the dirty bit? */
+static bool is_image(struct byre_store *store, bool *ret_dirty)
 {
     struct byre_qcow2_header header = { 0 };
     int rc = byre_qcow2_header_read(store, &header, NULL);
 
+    *ret_dirty = header.incompatible & BYRE_QCOW2_INCOMPAT_DIRTY;
     byre_qcow2_header_done(&header);
     return rc == 0;
 }
@@ -398,19 +429,24 @@ static int visit(void *opaque, struct byre_store *after, const struct crash_stat
 {
     struct guest *guest = opaque;
     struct look look = { .guest = guest, .store = after, .end = state->end };
-    int rc = 0;
+    bool dirty = false, image = is_image(after, &dirty);
+    int rc;
 
+    effort_count(EFFORT_STATES, 1);
     look.flush = promised(guest, state->end);
     if (look.flush == SIZE_MAX) {
         /* A new image appears all at once. */
-        if (!is_image(after))
+        if (!image)
             return 0;
         look.flush = 1;
     }
-    rc = judge_metadata(&look, false);
+    rc = guest->options.corruptions ? 0 : qemu_check(after, guest->options.backing_size, dirty, look.report,
+                                                     sizeof look.report);
+    if (rc == 0)
+        rc = judge_metadata(&look, false);
     if (rc == 0)
         rc = look_at_store(&look);
-    if (rc == 0 && guest->states++ % GO_ON_EVERY == 0)
+    if (rc == 0 && guest->states++ % GO_ON_EVERY == 0 && !guest->options.corruptions)
         rc = go_on(&look);
     if (rc < 0)
         print_state(guest, &look, state);

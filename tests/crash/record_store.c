@@ -329,7 +329,10 @@ int record_store_restart(struct byre_store *store)
 
 size_t record_store_count(const struct byre_store *store)
 {
-    return record_of(store)->log.len;
+    struct record *record = record_of(store);
+    LOCK_SCOPE(&record->mutex);
+
+    return record->log.len;
 }
 
 const struct record_call *record_store_call(const struct byre_store *store, size_t index)
@@ -412,11 +415,11 @@ int record_store_rebuild_into(struct byre_store *store, const struct record_cras
     if (crash->end > record->log.len || crash->size_end < durable || crash->size_end > crash->end)
         return -EINVAL;
     r = move_durable(record, durable);
-    if (r == 0)
-        r = byre_store_truncate(after, 0, NULL);
     bytes = byre_memory_bytes(record->durable, &length);
     if (r == 0 && length)
         r = byre_store_pwrite(after, bytes, length, 0, NULL);
+    if (r == 0)
+        r = byre_store_truncate(after, length, NULL);
     for (size_t i = durable; r == 0 && i < crash->end; i++) {
         const struct record_call *call = &record->log.ptr[i];
 

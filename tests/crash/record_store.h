@@ -17,7 +17,7 @@
  * A flush that fails has lost what it should have made durable: no later flush counts as a barrier.
  *
  * All calls on the store are thread-safe.  The functions below must not run beside calls on the store, except
- * for those of a hook.  They work only on stores of this kind.
+ * for record_store_count and those of a hook.  They work only on stores of this kind.
  */
 #ifndef TESTS_CRASH_RECORD_STORE_H
 #define TESTS_CRASH_RECORD_STORE_H

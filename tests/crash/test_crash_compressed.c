@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "byre/disk.h"
+#include "effort.h"
 #include "guest.h"
 
 #define K 1024ULL
@@ -144,5 +145,5 @@ int main(void)
         cmocka_unit_test(two_bits_of_refcount_are_enough),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return effort_report(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "byre/disk.h"
+#include "effort.h"
 #include "guest.h"
 
 #define K 1024ULL
@@ -273,5 +274,5 @@ int main(void)
         cmocka_unit_test(new_device_is_an_image_at_once_or_not_at_all),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return effort_report(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "byre/disk.h"
+#include "effort.h"
 #include "guest.h"
 
 #define K 1024ULL
@@ -154,6 +155,7 @@ static void failures_leave_the_old_size(void **state)
         ok(guest_compare(guest));
         guest_free(guest);
     }
+    effort_count(EFFORT_FAULTS, fault.nth - 2);
     assert_true(fault.nth > 10);
 }
 
@@ -186,5 +188,5 @@ int main(void)
         cmocka_unit_test(no_room_leaves_the_old_size),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return effort_report(cmocka_run_group_tests(tests, NULL, NULL));
 }

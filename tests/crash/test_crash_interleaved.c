@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "byre/disk.h"
+#include "effort.h"
 #include "guest.h"
 
 #define K 1024ULL
@@ -265,5 +266,5 @@ int main(void)
         cmocka_unit_test(packing_within_a_commit_waits_for_the_next),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return effort_report(cmocka_run_group_tests(tests, NULL, NULL));
 }

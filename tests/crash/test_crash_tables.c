@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "effort.h"
 #include "guest.h"
 
 #define K 1024ULL
@@ -212,5 +213,5 @@ int main(void)
         cmocka_unit_test(table_grows_under_lazy_refcounts),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return effort_report(cmocka_run_group_tests(tests, NULL, NULL));
 }

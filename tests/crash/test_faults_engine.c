@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "effort.h"
 #include "fault_stories.h"
 
 static void begin(struct guest *guest, void *opaque, uint64_t nth)
@@ -84,5 +85,5 @@ int main(void)
         cmocka_unit_test(failed_reads_fail_their_request),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return effort_report(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -19,6 +19,7 @@
 #include "../unit/check_image.h"
 #include "base/arith.h"
 #include "byre/disk.h"
+#include "effort.h"
 #include "qcow2/compress.h"
 #include "qcow2/header_read.h"
 #include "qcow2/qcow2.h"
@@ -389,6 +390,7 @@ static void tell(const struct plot *plot, const struct byre_inject_error *rule)
     assert_int_equal(byre_memory_new(NULL, 0, &memory, NULL), 0);
     (plot->by_hand ? begin_by_hand : begin)(memory);
     tale.rule = rule;
+    effort_count(EFFORT_FAULTS, rule != NULL);
     if (rule)
         assert_int_equal(vec_push(&options.inject, *rule), 0);
     assert_int_equal(byre_blkdebug_new(memory, &options, &tale.store, NULL), 0);
@@ -460,5 +462,5 @@ int main(void)
         cmocka_unit_test(error_at_one_sector_leaves_a_sound_image),
     };
 
-    return cmocka_run_group_tests_name("faults_events", tests, NULL, NULL);
+    return effort_report(cmocka_run_group_tests_name("faults_events", tests, NULL, NULL));
 }

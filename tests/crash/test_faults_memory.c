@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "effort.h"
 #include "fault_stories.h"
 #include "support_alloc.h"
 
@@ -108,5 +109,5 @@ int main(void)
         cmocka_unit_test(memory_that_is_gone_fails_everything_and_breaks_nothing),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return effort_report(cmocka_run_group_tests(tests, NULL, NULL));
 }

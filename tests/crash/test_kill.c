@@ -31,6 +31,7 @@
 #include "byre/create.h"
 #include "byre/disk.h"
 #include "../unit/tempdir.h"
+#include "effort.h"
 
 enum { KILLS = 100, KILLS_PER_IMAGE = 10, THREADS = 3, BLOCK = 4096, SECTOR = 512, BLOCKS = 1536, FLUSHES_MAX = 12 };
 
@@ -252,6 +253,7 @@ static void image_outlives_its_writers(void **state)
         write_and_kill(name, seed, seed / 8 % FLUSHES_MAX);
         check_image(name, lazy);
         check_contents(name);
+        effort_count(EFFORT_KILLS, 1);
     }
 }
 
@@ -276,5 +278,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(image_outlives_its_writers, set_up, tear_down),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return effort_report(cmocka_run_group_tests(tests, NULL, NULL));
 }

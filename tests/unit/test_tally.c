@@ -50,6 +50,74 @@ static void numbers_are_counted_as_often_as_they_were_added(void **state)
     byre_tally_done(&tally);
 }
 
+/* The most slots in a row that have a number: no search looks at more. */
+static size_t longest_search(const struct byre_tally *tally)
+{
+    size_t longest = 0, run = 0;
+
+    /* Twice around, for a row may go on at the beginning. */
+    for (size_t i = 0; i < 2 * tally->size; i++) {
+        run = tally->slots[i & (tally->size - 1)] ? run + 1 : 0;
+        longest = longest > run ? longest : run;
+    }
+    return longest;
+}
+
+static size_t search_among(const uint64_t *numbers, size_t count)
+{
+    struct byre_tally tally = { 0 };
+    size_t longest;
+
+    assert_int_equal(byre_tally_reserve(&tally, count), 0);
+    for (size_t i = 0; i < count; i++)
+        byre_tally_add(&tally, numbers[i]);
+    longest = longest_search(&tally);
+    byre_tally_done(&tally);
+    return longest;
+}
+
+/* The inverse of an odd number, modulo 2^64. */
+static uint64_t inverse(uint64_t x)
+{
+    uint64_t y = x;
+
+    for (int i = 0; i < 6; i++)
+        y *= 2 - x * y;
+    return y;
+}
+
+/* The number that the tally would hash to this, if it had no seed. */
+static uint64_t number_of(uint64_t hash)
+{
+    hash ^= hash >> 29 ^ hash >> 58;
+    hash *= inverse(0xbf58476d1ce4e5b9ULL);
+    hash ^= hash >> 32;
+    return hash * inverse(0x9e3779b97f4a7c15ULL);
+}
+
+/* Who chooses the numbers cannot choose them so that they get into each other's way. */
+static void hostile_numbers_are_found_soon(void **state)
+{
+    enum { NUMBERS = 4000, SEARCH_MAX = 250 };
+    static uint64_t numbers[NUMBERS];
+    size_t count = 0;
+
+    (void)state;
+    for (unsigned shift = 7; shift < 48; shift++) {
+        for (size_t i = 0; i < NUMBERS; i++)
+            numbers[i] = (uint64_t)(i + 1) << shift;
+        assert_in_range(search_among(numbers, NUMBERS), 1, SEARCH_MAX);
+    }
+    /* The same slot for all of them, were it not for the seed. */
+    for (uint64_t high = 1; count < NUMBERS; high++) {
+        uint64_t number = number_of(high << 16);
+
+        if (number && number % BYRE_TALLY_UNIT == 0)
+            numbers[count++] = number;
+    }
+    assert_in_range(search_among(numbers, NUMBERS), 1, SEARCH_MAX);
+}
+
 static void room_for_more_than_there_is_memory_is_refused(void **state)
 {
     struct byre_tally tally = { 0 };
@@ -67,6 +135,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(empty_tally_counts_nothing),
         cmocka_unit_test(numbers_are_counted_as_often_as_they_were_added),
+        cmocka_unit_test(hostile_numbers_are_found_soon),
         cmocka_unit_test(room_for_more_than_there_is_memory_is_refused),
     };
 
