@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include <assert.h>
 #include <errno.h>
 
 #include "base/arith.h"
@@ -74,27 +75,52 @@ static int append(byre_extent_vec *out, size_t from, struct byre_extent next, st
     return 0;
 }
 
-/* Maps from `goff`, a cluster's start, to `end` or the end of the slice; *ret_end is how far that was. */
+/* How many entries from `index` on are 0, which is a hole in every version: at most `max`. */
+static unsigned zero_entries(const struct byre_slice *slice, unsigned index, uint64_t max)
+{
+    unsigned count = 0;
+
+    while (count < max && !byre_get_be64(slice->bytes + (index + count) * 8))
+        count++;
+    return count;
+}
+
+/* The extent of an entry, once it is known to be sound. */
+static int map_entry_locked(struct byre_qcow2 *image, uint64_t entry, uint64_t goff, struct byre_extent *ret_extent,
+                            struct byre_error *err)
+{
+    int rc = byre_l2_entry_check_locked(image, entry, goff, err);
+
+    if (rc < 0)
+        return rc;
+    *ret_extent = byre_l2_extent(image, entry, goff);
+    /* What must not be written to is left to the engine, which refuses it. */
+    ret_extent->exclusive = ret_extent->exclusive && image->metadata_known &&
+                            !byre_metadata_at_locked(image, ret_extent->hoff, ret_extent->length);
+    return 0;
+}
+
+/* Maps from `goff`, a cluster's start, to `end` or the end of the slice; *ret_end is how far that was.  Most entries
+ * of most layers of a chain are holes, so that these are passed in runs. */
 static int map_slice_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t end, size_t from,
                             byre_extent_vec *out, uint64_t *ret_end, struct byre_error *err)
 {
     struct byre_slice *slice;
-    unsigned index = 0;
+    unsigned index = 0, count;
     int rc = byre_l2_slice_locked(image, goff, &slice, &index, err);
 
     end = MIN(end, byre_l2_slice_end(image, goff));
-    for (; rc == 0 && goff < end; goff += image->cluster_size, index++) {
-        uint64_t entry = byre_get_be64(slice->bytes + index * 8);
+    for (; rc == 0 && goff < end; goff += (uint64_t)count << image->cluster_bits, index += count) {
+        struct byre_extent extent = { .goff = goff, .kind = BYRE_EXTENT_HOLE };
 
-        rc = byre_l2_entry_check_locked(image, entry, goff, err);
-        if (rc == 0) {
-            struct byre_extent extent = byre_l2_extent(image, entry, goff);
-
-            /* What must not be written to is left to the engine, which refuses it. */
-            extent.exclusive = extent.exclusive && image->metadata_known &&
-                               !byre_metadata_at_locked(image, extent.hoff, extent.length);
-            rc = append(out, from, extent, err);
+        count = zero_entries(slice, index, byre_div_up(end - goff, image->cluster_size));
+        extent.length = (uint64_t)count << image->cluster_bits;
+        if (!count) {
+            count = 1;
+            rc = map_entry_locked(image, byre_get_be64(slice->bytes + index * 8), goff, &extent, err);
         }
+        if (rc == 0)
+            rc = append(out, from, extent, err);
     }
     *ret_end = end;
     return rc;
@@ -151,8 +177,8 @@ int byre_qcow2_map(struct byre_qcow2 *image, uint64_t goff, uint64_t length, byr
         return byre_error_set(err, -EINVAL, "range past the end of the disk");
     LOCK_SCOPE(&image->mutex);
     /* If that fails, nothing is exclusive, and what can be read is read. */
-    if (image->writable)
-        (void)byre_metadata_learn_locked(image, NULL);
+    if (image->writable && !image->metadata_missed)
+        image->metadata_missed = byre_metadata_learn_locked(image, NULL) < 0;
     for (; rc == 0 && at < end; at = next) {
         uint64_t unmapped = 0;
 
@@ -175,4 +201,23 @@ int byre_qcow2_map(struct byre_qcow2 *image, uint64_t goff, uint64_t length, byr
         clip_start(&out->ptr[from], goff);
     }
     return 0;
+}
+
+void byre_qcow2_limit_metadata(struct byre_qcow2 *image, uint64_t bytes)
+{
+    uint64_t pages = bytes / 4 / sizeof(struct byre_table_page);
+
+    assert(!image->writable);
+    LOCK_SCOPE(&image->mutex);
+    byre_slices_limit(&image->slices, bytes / 2);
+    byre_table_limit(&image->l1, (uint32_t)MIN(pages, (uint64_t)UINT32_MAX));
+    byre_table_limit(&image->reftable, (uint32_t)MIN(pages, (uint64_t)UINT32_MAX));
+}
+
+uint64_t byre_qcow2_metadata_bytes(struct byre_qcow2 *image)
+{
+    LOCK_SCOPE(&image->mutex);
+
+    return image->slices.count * (sizeof(struct byre_slice) + image->slice_size) +
+           ((uint64_t)image->l1.loaded_pages + image->reftable.loaded_pages) * sizeof(struct byre_table_page);
 }
