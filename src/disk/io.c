@@ -79,7 +79,7 @@ int byre_disk_finish(struct byre_disk *disk, int r)
 static int complete_change(struct byre_disk *disk, unsigned flags, int r, struct byre_error *err)
 {
     if (r == 0 && (disk->write_through || (flags & BYRE_WRITE_FUA)))
-        return byre_flush(disk, err);
+        return byre_disk_flush(disk, err);
     return byre_disk_finish(disk, r);
 }
 
@@ -107,6 +107,7 @@ static int read_batch(struct byre_disk *disk, uint8_t *buf, uint64_t goff, size_
 
 int byre_pread(struct byre_disk *disk, void *buf, size_t length, uint64_t goff, struct byre_error *err)
 {
+    GATE_SCOPE(&disk->gate);
     size_t done = 0, part;
     int r = check_range(disk, goff, length, err);
 
@@ -254,6 +255,7 @@ int byre_pwritev(struct byre_disk *disk, const struct iovec *iov, int iov_count,
                  struct byre_error *err)
 {
     struct source source = { .iov = iov, .count = iov_count };
+    GATE_SCOPE(&disk->gate);
     int r;
 
     if (iov_count < 0 || !byre_iov_length(iov, iov_count, &source.length))
@@ -276,6 +278,7 @@ int byre_pwrite(struct byre_disk *disk, const void *buf, size_t length, uint64_t
 int byre_write_compressed(struct byre_disk *disk, const void *buf, size_t length, uint64_t goff,
                           struct byre_error *err)
 {
+    GATE_SCOPE(&disk->gate);
     int r = check_change(disk, goff, length, err);
 
     if (r < 0)
@@ -312,6 +315,7 @@ int byre_write_zeroes(struct byre_disk *disk, uint64_t goff, uint64_t length, un
                       struct byre_error *err)
 {
     unsigned known = BYRE_WRITE_ZEROES_UNMAP | BYRE_WRITE_FUA | BYRE_WRITE_ZEROES_NO_FALLBACK;
+    GATE_SCOPE(&disk->gate);
     int r = check_change(disk, goff, length, err);
 
     if (r < 0)
@@ -344,6 +348,7 @@ static int discard_raw(struct byre_disk *disk, uint64_t goff, uint64_t length, s
 
 int byre_discard(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err)
 {
+    GATE_SCOPE(&disk->gate);
     int r = check_change(disk, goff, length, err);
 
     if (r == 0 && length && disk->map)
@@ -368,11 +373,18 @@ static int flush_raw(struct byre_disk *disk, struct byre_error *err)
     return r;
 }
 
-int byre_flush(struct byre_disk *disk, struct byre_error *err)
+int byre_disk_flush(struct byre_disk *disk, struct byre_error *err)
 {
     if (!disk->writable)
         return 0;
     return disk->map ? byre_qcow2_flush(disk->layers[0].qcow2, err) : flush_raw(disk, err);
+}
+
+int byre_flush(struct byre_disk *disk, struct byre_error *err)
+{
+    GATE_SCOPE(&disk->gate);
+
+    return byre_disk_flush(disk, err);
 }
 
 uint64_t byre_get_size(const struct byre_disk *disk)

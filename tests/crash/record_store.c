@@ -329,6 +329,8 @@ int record_store_restart(struct byre_store *store)
 
 size_t record_store_count(const struct byre_store *store)
 {
+    LOCK_SCOPE(&record_of(store)->mutex);
+
     return record_of(store)->log.len;
 }
 

@@ -181,6 +181,18 @@ static int make_extents(struct request *request, struct byre_error *err)
     return rc;
 }
 
+static int make_grow(struct request *request, struct byre_error *err)
+{
+    return byre_truncate(request->disk, request->grown, NULL, err);
+}
+
+static void apply_grow(const struct request *request, struct request_model *model)
+{
+    if (request->grown > model->size)
+        zero_model(model, model->size, request->grown - model->size);
+    model->size = request->grown;
+}
+
 static int make_flush(struct request *request, struct byre_error *err)
 {
     return byre_flush(request->disk, err);
@@ -224,6 +236,7 @@ const struct request_kind request_kinds[] = {
     { "zero of parts", make_zero_part, apply_zero_part, .changes = true },
     { "discard", make_discard, apply_discard, .changes = true },
     { "recycle", make_recycle, apply_recycle, .changes = true },
+    { "grow", make_grow, apply_grow, .changes = true, .flushes = true },
     { "read", make_read, apply_nothing, .reads = true },
     { "extents", make_extents, apply_nothing, .reads = false },
     { "flush", make_flush, apply_nothing, .flushes = true },

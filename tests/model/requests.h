@@ -11,10 +11,10 @@
 #include "byre/disk.h"
 
 enum {
-    REQUEST_CLUSTER = 1024,
-    REQUEST_SECTOR = 512,
+    REQUEST_CLUSTER = 512,
+    REQUEST_GRAIN = 256, /* requests change whole ones */
     REQUEST_ELSEWHERE = 20 * REQUEST_CLUSTER, /* where `recycle` writes three clusters */
-    REQUEST_SIZE_MAX = 272 * REQUEST_CLUSTER,
+    REQUEST_SIZE_MAX = 140 * REQUEST_CLUSTER,
 };
 
 /* What is on the disk. */
