@@ -2,8 +2,8 @@
 /*
  * The gate: a count of those inside, and a flag.
  *
- * Why it is right.  Who enters counts himself and then looks at the flag; who closes sets the flag and then looks at the
- * count.  All four are sequentially consistent, so that one of the two sees the other.
+ * Why it is right.  Who enters counts himself and then looks at the flag; who closes sets the flag and then looks at
+ * the count.  All four are sequentially consistent, so that one of the two sees the other.
  */
 #include "config.h"
 
