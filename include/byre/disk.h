@@ -2,7 +2,7 @@
 /*
  * A disk: what a front end sees.  An image with its chain of backing files, opened as one flat range of bytes.
  *
- * All calls are blocking and thread-safe on one disk, byre_close and byre_truncate apart.  Offsets and lengths
+ * All calls are blocking and thread-safe on one disk, byre_close apart.  Offsets and lengths
  * are bytes, of any alignment, within byre_get_size.  Calls return 0 or a negative errno and fill `err` (which
  * may be NULL).
  *   -EINVAL  misuse: a range past the end, a bad flag; nothing changed
@@ -101,7 +101,9 @@ int byre_discard(struct byre_disk *disk, uint64_t goff, uint64_t length, struct 
 /*
  * Makes the disk larger, durably; what is new reads as zero.  `preallocation`: "off", "falloc", "full", for qcow2 also
  * "metadata"; NULL: off.  A size of qcow2 is a multiple of 512, that of a raw file is rounded up to one.  -ENOTSUP for
- * a smaller size; after any failure a qcow2 disk has its old one.  No other call may be under way on the disk.
+ * a smaller size; after any failure a qcow2 disk has its old one.  Waits until all calls on the disk and all
+ * requests of queues that have begun are over, while others wait for it: whoever owns a queue has drained it, or goes
+ * on reaping.
  */
 int byre_truncate(struct byre_disk *disk, uint64_t size, const char *preallocation, struct byre_error *err);
 

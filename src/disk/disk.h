@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
+#include "base/gate.h"
 #include "base/name.h"
 #include "byre/disk.h"
 #include "qcow2/qcow2.h"
@@ -39,9 +40,11 @@ struct byre_layer {
 };
 
 struct byre_disk {
+    struct byre_gate gate;     /* each call of byre/disk.h is inside, and each request of a queue: who needs the disk to
+                                  be at rest closes it */
     struct byre_layer *layers; /* top first; fixed while the disk is open */
     unsigned layer_count;
-    uint64_t size;
+    _Atomic uint64_t size;     /* changed with the gate closed, as are `map` and the layers' sizes */
     uint32_t grain;            /* mapping unit: the smallest cluster size of the chain, a power of two */
     bool writable;
     bool write_through;        /* every change is flushed before its call returns */
@@ -70,6 +73,9 @@ int byre_disk_map(struct byre_disk *disk, unsigned first_layer, uint64_t goff, u
 /* After a request that returned `r`: notes that the image has turned out to be corrupt, if that is why.  Returns `r`.
  * The caller is in no epoch. */
 int byre_disk_finish(struct byre_disk *disk, int r);
+
+/* byre_flush for who is inside the gate already, or has closed it. */
+int byre_disk_flush(struct byre_disk *disk, struct byre_error *err);
 
 /* -EROFS with the reason if the disk may not be changed. */
 int byre_disk_check_writable(struct byre_disk *disk, struct byre_error *err);

@@ -6,7 +6,8 @@
  *   E1. Memory is bounded: a window has at most WINDOW_MAX grains, whatever the disk's size and the chain's
  *       depth.
  *   E2. Where windows meet does not show: an extent is passed on when the next one does not continue it.
- *   E3. What comes before an unreadable place is passed on before the error.
+ *   E3. A window is mapped inside the disk's gate; what it shows is passed on outside, so that the callback may read.
+ *   E4. What comes before an unreadable place is passed on before the error.
  */
 #include "config.h"
 
@@ -58,6 +59,13 @@ static uint64_t window_end(const struct walk *walk)
     return walk->window < walk->end - start ? start + walk->window : walk->end;
 }
 
+static int map_range(struct walk *walk, uint64_t end, struct byre_error *err)
+{
+    GATE_SCOPE(&walk->disk->gate);
+
+    return byre_disk_map(walk->disk, 0, walk->goff, end - walk->goff, &walk->extents, err);
+}
+
 /* Maps a window, or as much of its start as can be mapped: at least a grain, or it fails. */
 static int map_window(struct walk *walk, uint64_t *ret_end, struct byre_error *err)
 {
@@ -66,7 +74,7 @@ static int map_window(struct walk *walk, uint64_t *ret_end, struct byre_error *e
     int r;
 
     walk->extents.len = 0;
-    while ((r = byre_disk_map(walk->disk, 0, walk->goff, end - walk->goff, &walk->extents, err)) < 0) {
+    while ((r = map_range(walk, end, err)) < 0) {
         if (r == -ENOMEM || end == least)
             return r;
         end = MAX(least, byre_round_down(walk->goff + (end - walk->goff) / 2, grain));
@@ -97,6 +105,13 @@ static int walk_mapped(struct walk *walk, struct byre_error *err)
     return r ? r : pass_held(walk);
 }
 
+static int map_run(struct walk *walk, struct byre_extent *ret_extent, struct byre_error *err)
+{
+    GATE_SCOPE(&walk->disk->gate);
+
+    return byre_disk_map_raw(walk->disk, 0, walk->goff, walk->end - walk->goff, ret_extent, err);
+}
+
 /* A raw file tells one run at a time, however long. */
 static int walk_raw(struct walk *walk, struct byre_error *err)
 {
@@ -105,7 +120,7 @@ static int walk_raw(struct walk *walk, struct byre_error *err)
     while (r == 0 && walk->goff < walk->end) {
         struct byre_extent extent;
 
-        r = byre_disk_map_raw(walk->disk, 0, walk->goff, walk->end - walk->goff, &extent, err);
+        r = map_run(walk, &extent, err);
         if (r < 0) {
             int stopped = pass_held(walk);
 

@@ -471,7 +471,7 @@ static uint64_t bucket_count(const struct byre_flat_map *map)
 {
     uint64_t wanted = map->budget / sizeof(struct chunk), count = 16;
 
-    wanted = MIN(wanted, chunk_number(map, map->disk->size) + 1);
+    wanted = MIN(wanted, chunk_number(map, map->disk->layers[0].size) + 1);
     while (count < wanted && count < BUCKETS_MAX)
         count *= 2;
     return count;

@@ -81,7 +81,7 @@ int byre_disk_finish(struct byre_disk *disk, int r)
 static int complete_change(struct byre_disk *disk, unsigned flags, int r, struct byre_error *err)
 {
     if (r == 0 && (disk->write_through || (flags & BYRE_WRITE_FUA)))
-        return byre_flush(disk, err);
+        return byre_disk_flush(disk, err);
     return byre_disk_finish(disk, r);
 }
 
@@ -109,6 +109,7 @@ static int read_batch(struct byre_disk *disk, uint8_t *buf, uint64_t goff, size_
 
 int byre_pread(struct byre_disk *disk, void *buf, size_t length, uint64_t goff, struct byre_error *err)
 {
+    GATE_SCOPE(&disk->gate);
     size_t done = 0, part;
     int r = check_range(disk, goff, length, err);
 
@@ -254,6 +255,33 @@ static int write_qcow2(struct byre_disk *disk, const struct source *source, uint
     return r < 0 ? r : write_slow(disk, source, done, goff, err);
 }
 
+static int zero_raw(struct byre_disk *disk, uint64_t goff, uint64_t length, unsigned flags,
+                    struct byre_error *err)
+{
+    struct byre_store *store = disk->layers[0].store;
+    int r;
+
+    if (!is_guarded(disk, goff, length))
+        return byre_store_write_zeroes(store, goff, length, flags, err);
+    LOCK_SCOPE(&disk->guard);
+    r = check_first_sector(disk, NULL, goff, length, err);
+    return r < 0 ? r : byre_store_write_zeroes(store, goff, length, flags, err);
+}
+
+/* The flags of the store that say the same. */
+static unsigned store_flags(unsigned flags)
+{
+    return (flags & BYRE_WRITE_ZEROES_UNMAP ? BYRE_ZERO_UNMAP : 0u) |
+           (flags & BYRE_WRITE_ZEROES_NO_FALLBACK ? BYRE_ZERO_NO_FALLBACK : 0u);
+}
+
+static int zero_range(struct byre_disk *disk, uint64_t goff, uint64_t length, unsigned flags, struct byre_error *err)
+{
+    if (disk->map)
+        return byre_qcow2_write_zeroes(disk->layers[0].qcow2, goff, length, flags, err);
+    return zero_raw(disk, goff, length, store_flags(flags), err);
+}
+
 /* Writes to a qcow2 image what is not to be compressed: see byre_filter_compress. */
 static int write_plain(struct byre_disk *disk, const uint8_t *buf, size_t length, uint64_t goff,
                        struct byre_error *err)
@@ -278,6 +306,7 @@ int byre_pwritev(struct byre_disk *disk, const struct iovec *iov, int iov_count,
 {
     struct source source = { .iov = iov, .count = iov_count };
     unsigned zero_flags;
+    GATE_SCOPE(&disk->gate);
     int r;
 
     if (iov_count < 0 || !byre_iov_length(iov, iov_count, &source.length))
@@ -286,8 +315,8 @@ int byre_pwritev(struct byre_disk *disk, const struct iovec *iov, int iov_count,
         return byre_error_set(err, -EINVAL, "unknown flags %#x", flags);
     r = check_change(disk, goff, source.length, err);
     if (r == 0 && byre_filter_finds_zeroes(disk, iov, iov_count, &zero_flags))
-        return byre_write_zeroes(disk, goff, source.length, flags | zero_flags, err);
-    if (r == 0 && source.length)
+        r = zero_range(disk, goff, source.length, zero_flags, err);
+    else if (r == 0 && source.length)
         r = write_source(disk, &source, goff, err);
     return complete_change(disk, flags, r, err);
 }
@@ -302,6 +331,7 @@ int byre_pwrite(struct byre_disk *disk, const void *buf, size_t length, uint64_t
 int byre_write_compressed(struct byre_disk *disk, const void *buf, size_t length, uint64_t goff,
                           struct byre_error *err)
 {
+    GATE_SCOPE(&disk->gate);
     int r = check_change(disk, goff, length, err);
 
     if (r < 0)
@@ -314,40 +344,19 @@ int byre_write_compressed(struct byre_disk *disk, const void *buf, size_t length
 
 /* --- zeros and discards --------------------------------------------------------------------------------- */
 
-static int zero_raw(struct byre_disk *disk, uint64_t goff, uint64_t length, unsigned flags,
-                    struct byre_error *err)
-{
-    struct byre_store *store = disk->layers[0].store;
-    int r;
-
-    if (!is_guarded(disk, goff, length))
-        return byre_store_write_zeroes(store, goff, length, flags, err);
-    LOCK_SCOPE(&disk->guard);
-    r = check_first_sector(disk, NULL, goff, length, err);
-    return r < 0 ? r : byre_store_write_zeroes(store, goff, length, flags, err);
-}
-
-/* The flags of the store that say the same. */
-static unsigned store_flags(unsigned flags)
-{
-    return (flags & BYRE_WRITE_ZEROES_UNMAP ? BYRE_ZERO_UNMAP : 0u) |
-           (flags & BYRE_WRITE_ZEROES_NO_FALLBACK ? BYRE_ZERO_NO_FALLBACK : 0u);
-}
-
 int byre_write_zeroes(struct byre_disk *disk, uint64_t goff, uint64_t length, unsigned flags,
                       struct byre_error *err)
 {
     unsigned known = BYRE_WRITE_ZEROES_UNMAP | BYRE_WRITE_FUA | BYRE_WRITE_ZEROES_NO_FALLBACK;
+    GATE_SCOPE(&disk->gate);
     int r = check_change(disk, goff, length, err);
 
     if (r < 0)
         return r;
     if (flags & ~known)
         return byre_error_set(err, -EINVAL, "unknown flags %#x", flags);
-    if (length && disk->map)
-        r = byre_qcow2_write_zeroes(disk->layers[0].qcow2, goff, length, flags, err);
-    else if (length)
-        r = zero_raw(disk, goff, length, store_flags(flags), err);
+    if (length)
+        r = zero_range(disk, goff, length, flags, err);
     return complete_change(disk, flags, r, err);
 }
 
@@ -370,6 +379,7 @@ static int discard_raw(struct byre_disk *disk, uint64_t goff, uint64_t length, s
 
 int byre_discard(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err)
 {
+    GATE_SCOPE(&disk->gate);
     int r = check_change(disk, goff, length, err);
 
     if (r == 0 && length && !disk->no_discard)
@@ -393,11 +403,18 @@ static int flush_raw(struct byre_disk *disk, struct byre_error *err)
     return r;
 }
 
-int byre_flush(struct byre_disk *disk, struct byre_error *err)
+int byre_disk_flush(struct byre_disk *disk, struct byre_error *err)
 {
     if (!disk->writable)
         return 0;
     return disk->map ? byre_qcow2_flush(disk->layers[0].qcow2, err) : flush_raw(disk, err);
+}
+
+int byre_flush(struct byre_disk *disk, struct byre_error *err)
+{
+    GATE_SCOPE(&disk->gate);
+
+    return byre_disk_flush(disk, err);
 }
 
 uint64_t byre_get_size(const struct byre_disk *disk)

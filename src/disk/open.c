@@ -46,6 +46,7 @@ struct byre_disk *byre_disk_new(void)
     disk->epoch = &disk->own_epoch;
     atomic_init(&disk->poisoned, 0);
     pthread_mutex_init(&disk->guard, NULL);
+    byre_gate_init(&disk->gate);
     return disk;
 }
 
@@ -89,6 +90,7 @@ int byre_disk_free(struct byre_disk *disk, struct byre_error *err)
     free(disk->layers);
     byre_flat_map_free(disk->map);
     byre_inflated_free(disk->inflated);
+    byre_gate_done(&disk->gate);
     pthread_mutex_destroy(&disk->guard);
     free(disk);
     return first;

@@ -6,7 +6,8 @@
  *       or inflates.  Whatever else comes, and whatever goes wrong on it (an error, a short transfer), is done
  *       by a worker with the blocking calls of byre/disk.h: there is one implementation of every operation.
  *   U2. A request is in the epoch from before it is mapped until the last of its bytes has been moved; a worker's call
- *       enters by itself, and its request is not in the epoch any more.
+ *       enters by itself, and its request is not in the epoch any more.  The same is true of the disk's gate; where
+ *       that is closed, it is a worker that waits.
  *   U3. A slot is in one place: `idle`, under way (in the ring, or with a worker), `finished`, or `ready`.
  *   U4. Only `finished` and the event are shared with workers.
  */
@@ -298,10 +299,24 @@ static bool take_extent(struct slot *slot, const struct byre_extent *extent, boo
     return true;
 }
 
+static bool enter_epoch(struct slot *slot)
+{
+    struct byre_disk *disk = slot->queue->disk;
+
+    if (!byre_gate_try_enter(&disk->gate))
+        return false;
+    if (disk->map)
+        slot->ticket = byre_epoch_enter(disk->epoch);
+    return true;
+}
+
 static void leave_epoch(const struct slot *slot)
 {
-    if (slot->queue->disk->map)
-        byre_epoch_leave(slot->queue->disk->epoch, slot->ticket);
+    struct byre_disk *disk = slot->queue->disk;
+
+    if (disk->map)
+        byre_epoch_leave(disk->epoch, slot->ticket);
+    byre_gate_leave(&disk->gate);
 }
 
 /* The kernel's part is over, or there was none. */
@@ -325,8 +340,10 @@ static void start_move(struct slot *slot)
     struct byre_extent extents[PARTS_MAX];
     int count;
 
-    if (queue->disk->map)
-        slot->ticket = byre_epoch_enter(queue->disk->epoch);
+    if (!enter_epoch(slot)) {
+        hand_over(slot);
+        return;
+    }
     count = known_extents(slot, extents);
     ok = count > 0;
     for (int i = 0; ok && i < count; i++)

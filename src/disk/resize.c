@@ -3,7 +3,7 @@
  * Growing a disk.
  *
  * A qcow2 image is grown by its engine.  The flat map knows the old sizes, so a new one is made before, and takes its
- * place when the image has grown; no other call is under way, so nobody holds the old one.
+ * place when the image has grown.  The gate is closed: no other call is under way, so nobody holds the old one.
  */
 #include "config.h"
 
@@ -81,7 +81,7 @@ static int grow_raw(struct byre_disk *disk, uint64_t size, enum byre_preallocati
         return r;
     }
     layer->size = disk->size = byre_round_up(size, BYRE_SECTOR);
-    return byre_flush(disk, err);
+    return byre_disk_flush(disk, err);
 }
 
 /* What the layers below the top show, bytes. */
@@ -101,22 +101,24 @@ static int grow_qcow2(struct byre_disk *disk, uint64_t size, enum byre_prealloca
         return byre_error_set(err, -EINVAL, "The new size must be a multiple of %u", BYRE_SECTOR);
     if (size < old_size)
         return shrinking(disk, old_size, size, err);
-    layer->size = disk->size = size;
+    layer->size = size;
     r = byre_flat_map_new(disk, disk->map_bytes, &map, err);
     if (r == 0)
         r = byre_qcow2_grow(layer->qcow2, size, below_end(disk), mode, err);
     if (r < 0) {
-        layer->size = disk->size = old_size;
+        layer->size = old_size;
         byre_flat_map_free(map);
         return byre_disk_finish(disk, r);
     }
     disk->map = map;
+    disk->size = size;
     byre_flat_map_free(old_map);
     byre_inflated_purge(disk->inflated);
     return 0;
 }
 
-int byre_truncate(struct byre_disk *disk, uint64_t size, const char *preallocation, struct byre_error *err)
+/* The gate is closed. */
+static int grow(struct byre_disk *disk, uint64_t size, const char *preallocation, struct byre_error *err)
 {
     enum byre_preallocation mode;
     int r = byre_disk_check_writable(disk, err);
@@ -128,4 +130,14 @@ int byre_truncate(struct byre_disk *disk, uint64_t size, const char *preallocati
     if (!byre_disk_preallocation_mode(preallocation, &mode))
         return byre_error_set(err, -EINVAL, "Invalid preallocation mode '%s'", preallocation);
     return disk->map ? grow_qcow2(disk, size, mode, err) : grow_raw(disk, size, mode, err);
+}
+
+int byre_truncate(struct byre_disk *disk, uint64_t size, const char *preallocation, struct byre_error *err)
+{
+    int r;
+
+    byre_gate_close(&disk->gate);
+    r = grow(disk, size, preallocation, err);
+    byre_gate_open(&disk->gate);
+    return r;
 }

@@ -56,6 +56,7 @@ int record_store_restart(struct byre_store *store);
 
 /* --- the log --- */
 
+/* How many calls there are; this may run beside calls on the store. */
 size_t record_store_count(const struct byre_store *store);
 const struct record_call *record_store_call(const struct byre_store *store, size_t index);
 

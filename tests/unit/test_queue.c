@@ -449,6 +449,36 @@ static void failure_is_told_with_its_message(void **state)
     byre_close(disk, NULL);
 }
 
+/* While somebody has the disk to himself nothing begins, and what has begun is over before he has it. */
+static void requests_wait_while_the_gate_is_closed(void **state)
+{
+    struct byre_completion completion;
+    struct byre_request request;
+    struct byre_queue *queue;
+    struct byre_disk *disk;
+    uint8_t buf[4096];
+    struct iovec iov = { buf, sizeof buf };
+
+    (void)state;
+    make_image(path("a.qcow2"), 1 << 20, 65536, NULL, NULL);
+    disk = open_disk(path("a.qcow2"), true);
+    put(disk, 0, 65536, 'a');
+    queue = new_queue(disk, 4);
+    assert_int_equal(move(queue, BYRE_OP_READ, buf, sizeof buf, 0), 0);
+    assert_int_equal(atomic_load(&disk->gate.inside), 0);
+    byre_gate_close(&disk->gate);
+    request = (struct byre_request){ .op = BYRE_OP_READ, .length = sizeof buf, .iov = &iov, .iov_count = 1 };
+    assert_int_equal(byre_queue_submit(queue, &request, 1), 1);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(byre_queue_reap(queue, &completion, 1, 0, 0), 0);
+    byre_gate_open(&disk->gate);
+    assert_int_equal(byre_queue_reap(queue, &completion, 1, 1, 60000), 1);
+    assert_int_equal(completion.result, 0);
+    assert_int_equal(buf[0], 'a');
+    byre_queue_free(queue);
+    close_disk(disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -459,6 +489,7 @@ int main(void)
         TEST(reaping_waits_no_longer_than_it_is_told),
         TEST(known_and_cached_bytes_are_there_at_once),
         TEST(failure_is_told_with_its_message),
+        TEST(requests_wait_while_the_gate_is_closed),
     };
 
     return cmocka_run_group_tests(tests, start_workers, end_workers);
