@@ -14,7 +14,9 @@
  *   M4. The bytes of all chunks stay under the budget, one chunk apart; those of chunks that were taken out and may
  *       still be looked at, too.
  *   M5. `mutex` is the innermost lock: nothing that may wait is called while it is held.
- *   M6. A hit takes no lock.  Whoever looks is in the disk's epoch; a chunk that was taken out is released when all
+ *   M6. A chunk is filled by one look-up at a time; those that need it meanwhile wait for that, for all would read the
+ *       same tables.
+ *   M7. A hit takes no lock.  Whoever looks is in the disk's epoch; a chunk that was taken out is released when all
  *       have left that could have found it.  Apart from its entries a chunk that can be found does not change.
  */
 #include "config.h"
@@ -28,6 +30,7 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
+#include "base/rangelock.h"
 #include "disk/flat_entry.h"
 
 enum {
@@ -55,6 +58,7 @@ struct byre_flat_map {
     struct chunk *_Atomic *buckets; /* changed under the mutex */
     uint64_t bucket_mask;
 
+    struct byre_range_lock fills; /* of chunks, by number; before all locks of images */
     pthread_mutex_t mutex;      /* all below */
     uint64_t generations[GENERATIONS]; /* of chunks, by number modulo GENERATIONS */
     struct chunk *hand;
@@ -318,10 +322,18 @@ static int map_chunk(struct byre_flat_map *map, const struct sink *sink, struct 
     return make_chunk(map, byre_round_down(sink->at, grain), end, ret_chunk, err);
 }
 
-/* Describes the part of the range that is in the chunk of sink->at by reading tables. */
-static int fill(struct byre_flat_map *map, struct sink *sink, uint64_t generation, struct byre_error *err)
+/* Before tables are read (M2). */
+static uint64_t generation_of(struct byre_flat_map *map, uint64_t number)
 {
-    uint64_t number = chunk_number(map, sink->at);
+    LOCK_SCOPE(&map->mutex);
+
+    return map->generations[number % GENERATIONS];
+}
+
+/* Describes the part of the range that is in the chunk of sink->at by reading tables.  The chunk's turn is held. */
+static int fill(struct byre_flat_map *map, struct sink *sink, struct byre_error *err)
+{
+    uint64_t number = chunk_number(map, sink->at), generation = generation_of(map, number);
     struct chunk *chunk;
     bool whole;
     int r = map_chunk(map, sink, &chunk, &whole, err);
@@ -351,12 +363,19 @@ static int emit_known(struct byre_flat_map *map, struct sink *sink)
     return emit_chunk(map, sink, chunk);
 }
 
-/* Before tables are read (M2). */
-static uint64_t generation_of(struct byre_flat_map *map, uint64_t goff)
+/* Describes the part of the range that is in the chunk of sink->at, which is not known, unless it has become known
+ * while others filled it. */
+static int emit_unknown(struct byre_flat_map *map, struct sink *sink, struct byre_error *err)
 {
-    LOCK_SCOPE(&map->mutex);
+    uint64_t number = chunk_number(map, sink->at);
+    struct byre_range_hold turn;
+    int r = 0;
 
-    return map->generations[chunk_number(map, goff) % GENERATIONS];
+    byre_range_lock_acquire(&map->fills, &turn, number, number + 1);
+    if (emit_known(map, sink))
+        r = fill(map, sink, err);
+    byre_range_lock_release(&map->fills, &turn);
+    return r;
 }
 
 int byre_flat_map_lookup(struct byre_flat_map *map, uint64_t goff, uint64_t length, bool write,
@@ -369,7 +388,7 @@ int byre_flat_map_lookup(struct byre_flat_map *map, uint64_t goff, uint64_t leng
         int r = 0;
 
         if (emit_known(map, &sink))
-            r = fill(map, &sink, generation_of(map, sink.at), err);
+            r = emit_unknown(map, &sink, err);
         if (r < 0 && !sink.count)
             return r;
         if (r < 0 || sink.at == before)
@@ -467,6 +486,7 @@ int byre_flat_map_new(struct byre_disk *disk, uint64_t budget, struct byre_flat_
     if (!map)
         return byre_error_set_errno(err, -ENOMEM, "could not make a map of '%s'", disk->layers[0].name);
     pthread_mutex_init(&map->mutex, NULL);
+    byre_range_lock_init(&map->fills);
     map->disk = disk;
     map->taken_out_last = &map->taken_out;
     map->grain_bits = byre_log2(disk->grain);
@@ -496,6 +516,7 @@ void byre_flat_map_free(struct byre_flat_map *map)
     chunks_free(map->taken_out);
     free(map->buckets);
     free(map->visible_end);
+    byre_range_lock_done(&map->fills);
     pthread_mutex_destroy(&map->mutex);
     free(map);
 }

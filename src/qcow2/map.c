@@ -74,27 +74,52 @@ static int append(byre_extent_vec *out, size_t from, struct byre_extent next, st
     return 0;
 }
 
-/* Maps from `goff`, a cluster's start, to `end` or the end of the slice; *ret_end is how far that was. */
+/* How many entries from `index` on are 0, which is a hole in every version: at most `max`. */
+static unsigned zero_entries(const struct byre_slice *slice, unsigned index, uint64_t max)
+{
+    unsigned count = 0;
+
+    while (count < max && !byre_get_be64(slice->bytes + (index + count) * 8))
+        count++;
+    return count;
+}
+
+/* The extent of an entry, once it is known to be sound. */
+static int map_entry_locked(struct byre_qcow2 *image, uint64_t entry, uint64_t goff, struct byre_extent *ret_extent,
+                            struct byre_error *err)
+{
+    int rc = byre_l2_entry_check_locked(image, entry, goff, err);
+
+    if (rc < 0)
+        return rc;
+    *ret_extent = byre_l2_extent(image, entry, goff);
+    /* What must not be written to is left to the engine, which refuses it. */
+    ret_extent->exclusive = ret_extent->exclusive && image->metadata_known &&
+                            !byre_metadata_at_locked(image, ret_extent->hoff, ret_extent->length);
+    return 0;
+}
+
+/* Maps from `goff`, a cluster's start, to `end` or the end of the slice; *ret_end is how far that was.  Most entries
+ * of most layers of a chain are holes, so that these are passed in runs. */
 static int map_slice_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t end, size_t from,
                             byre_extent_vec *out, uint64_t *ret_end, struct byre_error *err)
 {
     struct byre_slice *slice;
-    unsigned index = 0;
+    unsigned index = 0, count;
     int rc = byre_l2_slice_locked(image, goff, &slice, &index, err);
 
     end = MIN(end, byre_l2_slice_end(image, goff));
-    for (; rc == 0 && goff < end; goff += image->cluster_size, index++) {
-        uint64_t entry = byre_get_be64(slice->bytes + index * 8);
+    for (; rc == 0 && goff < end; goff += (uint64_t)count << image->cluster_bits, index += count) {
+        struct byre_extent extent = { .goff = goff, .kind = BYRE_EXTENT_HOLE };
 
-        rc = byre_l2_entry_check_locked(image, entry, goff, err);
-        if (rc == 0) {
-            struct byre_extent extent = byre_l2_extent(image, entry, goff);
-
-            /* What must not be written to is left to the engine, which refuses it. */
-            extent.exclusive = extent.exclusive && image->metadata_known &&
-                               !byre_metadata_at_locked(image, extent.hoff, extent.length);
-            rc = append(out, from, extent, err);
+        count = zero_entries(slice, index, byre_div_up(end - goff, image->cluster_size));
+        extent.length = (uint64_t)count << image->cluster_bits;
+        if (!count) {
+            count = 1;
+            rc = map_entry_locked(image, byre_get_be64(slice->bytes + index * 8), goff, &extent, err);
         }
+        if (rc == 0)
+            rc = append(out, from, extent, err);
     }
     *ret_end = end;
     return rc;

@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -312,6 +313,69 @@ static void fill_that_a_write_overtakes_is_not_kept(void **state)
     close_disk(raced);
 }
 
+/* --- many that need one chunk ----------------------------------------------------------------------------- */
+
+enum { SEEKERS = 4 };
+
+static struct {
+    struct byre_disk *disk;
+    struct byre_store_ops ops;
+    const struct byre_store_ops *real;
+    _Atomic unsigned arrived, fills;
+} crowd;
+
+/* A fill asks the raw file at the bottom once.  The first one goes on when others have had the time to do so, too. */
+static int crowd_extent(struct byre_store *store, uint64_t hoff, uint64_t *ret_length, bool *ret_hole)
+{
+    if (crowd.fills++ == 0) {
+        while (crowd.arrived < SEEKERS)
+            sched_yield();
+        for (int i = 0; i < 10000 && crowd.fills == 1; i++)
+            sched_yield();
+    }
+    return crowd.real->extent(store, hoff, ret_length, ret_hole);
+}
+
+static void *seek(void *opaque)
+{
+    struct byre_extent extent = { .layer = 77 };
+    uint64_t ticket;
+
+    (void)opaque;
+    crowd.arrived++;
+    ticket = byre_epoch_enter(crowd.disk->epoch);
+    if (byre_flat_map_lookup(crowd.disk->map, 8192, 512, false, &extent, 1, NULL) != 1)
+        extent.layer = 78;
+    byre_epoch_leave(crowd.disk->epoch, ticket);
+    return (void *)(uintptr_t)extent.layer;
+}
+
+static void many_that_need_a_chunk_fill_it_once(void **state)
+{
+    pthread_t threads[SEEKERS];
+
+    (void)state;
+    write_file(path("base"), "", 0);
+    assert_int_equal(truncate(path("base"), 1 * M), 0);
+    make_image(path("0"), 1 * M, 4096, "base", "raw");
+    crowd.disk = open_disk(path("0"), true);
+    crowd.real = crowd.disk->layers[1].store->ops;
+    crowd.ops = *crowd.real;
+    crowd.ops.extent = crowd_extent;
+    crowd.disk->layers[1].store->ops = &crowd.ops;
+    for (int i = 0; i < SEEKERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, seek, NULL), 0);
+    for (int i = 0; i < SEEKERS; i++) {
+        void *layer;
+
+        pthread_join(threads[i], &layer);
+        assert_int_equal((uintptr_t)layer, 1);
+    }
+    assert_int_equal(crowd.fills, 1);
+    crowd.disk->layers[1].store->ops = crowd.real;
+    close_disk(crowd.disk);
+}
+
 /* --- damage --------------------------------------------------------------------------------------------- */
 
 /* The L2 entry for the cluster at `index` of an image with one L2 table; clusters of 4096 bytes. */
@@ -466,6 +530,7 @@ int main(void)
         TEST(write_is_seen_at_once_where_another_layer_was_known),
         TEST(huge_change_reaches_every_chunk),
         TEST(fill_that_a_write_overtakes_is_not_kept),
+        TEST(many_that_need_a_chunk_fill_it_once),
         TEST(place_that_becomes_metadata_is_not_written_as_data),
         TEST(lookup_next_to_a_damaged_entry_succeeds),
         TEST(clusters_in_one_compressed_place_stay_apart),
