@@ -12,6 +12,7 @@ extern "C" {
 #endif
 
 struct byre_bench_options {
+    uint64_t warm_up;        /* requests before, from the same offset on, whose time is told apart */
     uint64_t count;          /* requests; flushes are not counted */
     unsigned depth;          /* under way at a time; 1 to BYRE_QUEUE_DEPTH_MAX */
     uint32_t buffer_size;    /* bytes of each request */
@@ -24,8 +25,13 @@ struct byre_bench_options {
     enum byre_aio aio;
 };
 
+/* In nanoseconds. */
+struct byre_bench_times {
+    uint64_t warm_up, run;
+};
+
 /* Runs all requests on a disk of at least one buffer.  -EINVAL for options that do not go together. */
-int byre_bench(struct byre_disk *disk, const struct byre_bench_options *options, uint64_t *ret_nanoseconds,
+int byre_bench(struct byre_disk *disk, const struct byre_bench_options *options, struct byre_bench_times *ret_times,
                struct byre_error *err);
 
 #ifdef __cplusplus

@@ -16,7 +16,7 @@
 #include "cli/arguments.h"
 #include "cli/message.h"
 
-enum { OPT_FLUSH_INTERVAL = BYRE_OPTION_LONG, OPT_NO_DRAIN, OPT_PATTERN, OPT_IMAGE_OPTS };
+enum { OPT_FLUSH_INTERVAL = BYRE_OPTION_LONG, OPT_NO_DRAIN, OPT_PATTERN, OPT_WARM_UP, OPT_IMAGE_OPTS };
 
 static const struct byre_option options[] = {
     { 'c', NULL, "COUNT", "number of requests (default 75000)" },
@@ -32,6 +32,7 @@ static const struct byre_option options[] = {
     { 's', NULL, "SIZE", "bytes of each request (default 4096)" },
     { 'S', NULL, "STEP", "bytes from the start of one request to that of the next (default: SIZE)" },
     { 't', NULL, "CACHE", "cache mode: writeback (default), none or unsafe" },
+    { OPT_WARM_UP, "warm-up", "COUNT", "requests before the others, whose time is told apart (default 0)" },
     { 'w', NULL, NULL, "write instead of reading" },
     { 'U', "force-share", NULL, "open the image although another program writes to it" },
     { OPT_IMAGE_OPTS, "image-opts", NULL, NULL },
@@ -109,6 +110,10 @@ static int read_option(int id, const char *argument, struct bench_args *args)
         r = read_number("pattern byte", argument, 0xff, &number);
         args->bench.pattern = (uint8_t)number;
         break;
+    case OPT_WARM_UP:
+        r = read_number("warm-up count", argument, INT_MAX, &number);
+        args->bench.warm_up = number;
+        break;
     }
     return r;
 }
@@ -133,7 +138,7 @@ static int bench_disk(const struct bench_args *args, struct byre_disk *disk)
 {
     const struct byre_bench_options *bench = &args->bench;
     struct byre_error err = BYRE_ERROR_INIT;
-    uint64_t nanoseconds = 0;
+    struct byre_bench_times times;
 
     if (!args->quiet) {
         printf("Sending %" PRIu64 " %s requests, %" PRIu32 " bytes each, %u in parallel (starting at offset %" PRIu64
@@ -143,10 +148,12 @@ static int bench_disk(const struct bench_args *args, struct byre_disk *disk)
             printf("Sending flush every %" PRIu64 " requests\n", bench->flush_interval);
         fflush(stdout);
     }
-    if (byre_bench(disk, bench, &nanoseconds, &err) < 0)
+    if (byre_bench(disk, bench, &times, &err) < 0)
         return byre_complain_error(&err, "Failed request: ");
+    if (!args->quiet && bench->warm_up)
+        printf("Warm-up completed in %.3f seconds.\n", (double)times.warm_up / 1e9);
     if (!args->quiet)
-        printf("Run completed in %.3f seconds.\n", (double)nanoseconds / 1e9);
+        printf("Run completed in %.3f seconds.\n", (double)times.run / 1e9);
     return 0;
 }
 

@@ -3,7 +3,8 @@
  * Bench: keeps a queue full until all requests are done.
  *
  *   B1. All requests share one buffer: nobody looks at what was read.
- *   B2. A flush counts as one request of the depth.  Unless told otherwise it starts when the writes before it are
+ *   B2. The warm-up is a run of its own, over when its last request is done.
+ *   B3. A flush counts as one request of the depth.  Unless told otherwise it starts when the writes before it are
  *       done, and no write starts before it is.
  */
 #include "config.h"
@@ -28,6 +29,7 @@ struct bench {
     struct byre_queue *queue;
     struct iovec iov;
     uint64_t size, goff;       /* of the disk; of the next request */
+    uint64_t count;            /* requests of this run */
     uint64_t started, finished;
     uint64_t unflushed;        /* writes since the last flush */
     bool flushing;
@@ -72,7 +74,7 @@ static void start_some(struct bench *bench)
     struct byre_request requests[BATCH];
     unsigned count = 0, room = MIN(options->depth - (unsigned)under_way(bench), (unsigned)BATCH);
 
-    while (count < room && bench->started < options->count && !flush_is_due(bench)) {
+    while (count < room && bench->started < bench->count && !flush_is_due(bench)) {
         requests[count++] = (struct byre_request){
             .op = options->write ? BYRE_OP_WRITE : BYRE_OP_READ,
             .goff = bench->goff, .length = bench->iov.iov_len, .iov = &bench->iov, .iov_count = 1, .err = &bench->err,
@@ -100,12 +102,25 @@ static int reap_some(struct bench *bench)
     return 0;
 }
 
-static int run(struct bench *bench)
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Runs `count` requests; *ret_nanoseconds is how long they took. */
+static int run(struct bench *bench, uint64_t count, uint64_t *ret_nanoseconds)
 {
     const struct byre_bench_options *options = bench->options;
+    uint64_t start = now_ns();
     int r = 0;
 
-    while (r == 0 && (bench->finished < options->count || bench->flushing)) {
+    bench->count = count;
+    bench->goff = options->offset;
+    bench->started = bench->finished = bench->unflushed = 0;
+    while (r == 0 && (bench->finished < bench->count || bench->flushing)) {
         bool wait = bench->flushing && !options->no_drain;
 
         if (flush_is_due(bench) && !bench->flushing && (options->no_drain || under_way(bench) == 0))
@@ -115,6 +130,7 @@ static int run(struct bench *bench)
         r = reap_some(bench);
     }
     byre_queue_drain(bench->queue);
+    *ret_nanoseconds = now_ns() - start;
     return r;
 }
 
@@ -131,33 +147,28 @@ static int check_options(const struct byre_disk *disk, const struct byre_bench_o
     return 0;
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 static int run_with_queue(struct byre_disk *disk, struct byre_workers *workers, struct bench *bench,
-                          uint64_t *ret_nanoseconds, struct byre_error *err)
+                          struct byre_bench_times *ret_times, struct byre_error *err)
 {
     const struct byre_queue_options options = { .depth = bench->options->depth, .aio = bench->options->aio };
-    uint64_t start;
+    struct byre_bench_times times = { 0, 0 };
     int r = byre_queue_new(disk, workers, &options, &bench->queue, err);
 
     if (r < 0)
         return r;
-    start = now_ns();
-    r = run(bench);
-    *ret_nanoseconds = now_ns() - start;
+    if (bench->options->warm_up)
+        r = run(bench, bench->options->warm_up, &times.warm_up);
+    if (r == 0)
+        r = run(bench, bench->options->count, &times.run);
     byre_queue_free(bench->queue);
+    if (r == 0)
+        *ret_times = times;
     if (r < 0 && err)
         *err = bench->err;
     return r;
 }
 
-int byre_bench(struct byre_disk *disk, const struct byre_bench_options *options, uint64_t *ret_nanoseconds,
+int byre_bench(struct byre_disk *disk, const struct byre_bench_options *options, struct byre_bench_times *ret_times,
                struct byre_error *err)
 {
     size_t room = MAX(byre_round_up(options->buffer_size, ALIGN), (uint64_t)ALIGN);
@@ -167,7 +178,6 @@ int byre_bench(struct byre_disk *disk, const struct byre_bench_options *options,
         .options = options,
         .iov = { buffer, options->buffer_size },
         .size = byre_get_size(disk),
-        .goff = options->offset,
     };
     int r = check_options(disk, options, err);
 
@@ -179,7 +189,7 @@ int byre_bench(struct byre_disk *disk, const struct byre_bench_options *options,
     if (r < 0)
         return r;
     memset(buffer, options->pattern, room);
-    r = run_with_queue(disk, workers, &bench, ret_nanoseconds, err);
+    r = run_with_queue(disk, workers, &bench, ret_times, err);
     byre_workers_free(workers);
     return r;
 }

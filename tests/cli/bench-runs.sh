@@ -43,6 +43,19 @@ done
 assert_same_disk -f raw -F qcow2 wanted.raw new.qcow2
 assert_clean new.qcow2
 
+# the warm-up starts at the same place, and has the whole length
+run_ok "$BYRE" create -q -f qcow2 warm.qcow2 1M
+run "$BYRE" bench -w --warm-up=3 -c 2 -s 4096 -S 65536 -o 8192 --pattern 0xab warm.qcow2
+assert_match 'Warm-up completed in [0-9.]+ seconds' "$OUT"
+assert_match 'Run completed in [0-9.]+ seconds' "$OUT"
+assert_same_disk -f raw -F qcow2 wanted.raw warm.qcow2
+run "$BYRE" bench -w --warm-up 1 -c 0 -s 4096 -o 200k --pattern 1 warm.qcow2
+run "$BYRE" compare -f raw -F qcow2 wanted.raw warm.qcow2
+assert_match 'Content mismatch at offset 204800' "$OUT"
+run_fails 1 'Invalid warm-up count' "$BYRE" bench --warm-up -1 warm.qcow2
+run "$BYRE" bench -c 1 new.qcow2
+[[ $OUT != *Warm-up* ]] || fail 'a warm-up that nobody asked for'
+
 run_ok "$BYRE" bench -q -c 10 new.qcow2
 run_fails 1 'Invalid queue depth specified: 0 is not' "$BYRE" bench -d 0 new.qcow2
 run_fails 1 'Invalid queue depth specified: 65537 is not' "$BYRE" bench -d 65537 new.qcow2
