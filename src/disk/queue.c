@@ -348,6 +348,26 @@ static void start_move(struct slot *slot)
         end_fast(slot, false);
 }
 
+/* A part is over, well or not. */
+static void end_part(const struct part *part, bool ok)
+{
+    struct slot *slot = part->slot;
+
+    slot->failed |= !ok;
+    if (--slot->parts_left == 0)
+        end_fast(slot, !slot->failed);
+}
+
+/* Workers do what the kernel refuses. */
+static void submit_ring(struct byre_queue *queue)
+{
+    void *cookie;
+
+    byre_ring_submit(queue->ring);
+    while (byre_ring_take_back(queue->ring, &cookie))
+        end_part(cookie, false);
+}
+
 /* May bytes be written without the blocking call's checks and what it does besides? */
 static bool writes_are_plain(const struct byre_disk *disk, const struct byre_request *request)
 {
@@ -382,7 +402,7 @@ unsigned byre_queue_submit(struct byre_queue *queue, const struct byre_request *
     for (unsigned i = 0; i < started; i++)
         start(queue, &requests[i]);
     if (queue->ring)
-        byre_ring_submit(queue->ring);
+        submit_ring(queue);
     if (queue->polled && queue->ready.first)
         raise_event(queue);
     return started;
@@ -397,11 +417,8 @@ static void collect_ring(struct byre_queue *queue)
 
     while (queue->ring && byre_ring_next(queue->ring, &cookie, &result)) {
         const struct part *part = cookie;
-        struct slot *slot = part->slot;
 
-        slot->failed |= result < 0 || (uint64_t)result != part->length;
-        if (--slot->parts_left == 0)
-            end_fast(slot, !slot->failed);
+        end_part(part, result >= 0 && (uint64_t)result == part->length);
     }
 }
 

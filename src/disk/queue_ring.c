@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The ring of a queue, over liburing.
+ *
+ *   G1. The kernel looks at what was prepared only while this thread hands it over.  So what it has not taken can still
+ *       be changed: a request that is taken back becomes a no-op without a cookie, of which nobody hears.
  */
 #include "config.h"
 
 #include "disk/queue_ring.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #ifdef HAVE_LIBURING
 
@@ -14,7 +19,8 @@
 
 struct byre_ring {
     struct io_uring uring;
-    unsigned prepared;
+    struct io_uring_sqe **unsent; /* what the kernel has not taken, in order */
+    unsigned unsent_count;
 };
 
 struct byre_ring *byre_ring_new(unsigned entries, int event_fd)
@@ -27,7 +33,8 @@ struct byre_ring *byre_ring_new(unsigned entries, int event_fd)
         free(ring);
         return NULL;
     }
-    if (io_uring_register_eventfd(&ring->uring, event_fd) < 0) {
+    ring->unsent = calloc(ring->uring.sq.ring_entries, sizeof *ring->unsent);
+    if (!ring->unsent || io_uring_register_eventfd(&ring->uring, event_fd) < 0) {
         byre_ring_free(ring);
         return NULL;
     }
@@ -39,6 +46,7 @@ void byre_ring_free(struct byre_ring *ring)
     if (!ring)
         return;
     io_uring_queue_exit(&ring->uring);
+    free(ring->unsent);
     free(ring);
 }
 
@@ -58,33 +66,51 @@ bool byre_ring_add(struct byre_ring *ring, bool write, int fd, const struct iove
     else
         io_uring_prep_readv(sqe, fd, iov, (unsigned)iov_count, offset);
     io_uring_sqe_set_data(sqe, cookie);
-    ring->prepared++;
+    ring->unsent[ring->unsent_count++] = sqe;
     return true;
 }
 
 void byre_ring_submit(struct byre_ring *ring)
 {
-    /* What the kernel does not take now (it may be short of memory) stays prepared for the next call. */
-    while (ring->prepared) {
+    while (ring->unsent_count) {
         int taken = io_uring_submit(&ring->uring);
 
+        if (taken == -EINTR)
+            continue;
         if (taken <= 0)
             return;
-        ring->prepared -= (unsigned)taken;
+        ring->unsent_count -= (unsigned)taken;
+        memmove(ring->unsent, ring->unsent + taken, ring->unsent_count * sizeof *ring->unsent);
     }
+}
+
+bool byre_ring_take_back(struct byre_ring *ring, void **ret_cookie)
+{
+    for (unsigned i = 0; i < ring->unsent_count; i++) {
+        struct io_uring_sqe *sqe = ring->unsent[i];
+
+        if (!sqe->user_data)
+            continue;
+        *ret_cookie = (void *)(uintptr_t)sqe->user_data;
+        io_uring_prep_nop(sqe);
+        io_uring_sqe_set_data(sqe, NULL);
+        return true;
+    }
+    return false;
 }
 
 bool byre_ring_next(struct byre_ring *ring, void **ret_cookie, int *ret_result)
 {
     struct io_uring_cqe *cqe;
 
-    byre_ring_submit(ring);
-    if (io_uring_peek_cqe(&ring->uring, &cqe) < 0)
-        return false;
-    *ret_cookie = io_uring_cqe_get_data(cqe);
-    *ret_result = cqe->res;
-    io_uring_cqe_seen(&ring->uring, cqe);
-    return true;
+    while (io_uring_peek_cqe(&ring->uring, &cqe) == 0) {
+        *ret_cookie = io_uring_cqe_get_data(cqe);
+        *ret_result = cqe->res;
+        io_uring_cqe_seen(&ring->uring, cqe);
+        if (*ret_cookie)
+            return true;
+    }
+    return false;
 }
 
 #else
@@ -111,6 +137,12 @@ bool byre_ring_add(struct byre_ring *ring, bool write, int fd, const struct iove
 void byre_ring_submit(struct byre_ring *ring)
 {
     (void)ring;
+}
+
+bool byre_ring_take_back(struct byre_ring *ring, void **ret_cookie)
+{
+    (void)ring, (void)ret_cookie;
+    return false;
 }
 
 bool byre_ring_next(struct byre_ring *ring, void **ret_cookie, int *ret_result)

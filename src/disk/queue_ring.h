@@ -19,11 +19,14 @@ struct byre_ring *byre_ring_new(unsigned entries, int event_fd);
 /* Nothing is under way.  NULL is allowed. */
 void byre_ring_free(struct byre_ring *ring);
 
-/* Prepares a request; the vector stays until it is done.  False if there is no room. */
+/* Prepares a request; the vector stays until it is done.  False if there is no room.  The cookie is not NULL. */
 bool byre_ring_add(struct byre_ring *ring, bool write, int fd, const struct iovec *iov, int iov_count, uint64_t offset,
                    void *cookie);
-/* Hands what was prepared to the kernel: one system call, or none. */
+/* Hands what was prepared to the kernel: one system call, or none.  The kernel may refuse some of it, being short of
+ * memory for instance: that is to be taken back. */
 void byre_ring_submit(struct byre_ring *ring);
+/* Takes back a request that the kernel has refused: false if there is none.  It is the caller's again. */
+bool byre_ring_take_back(struct byre_ring *ring, void **ret_cookie);
 /* The next completion, without waiting: false if there is none.  *ret_result is bytes or a negative errno. */
 bool byre_ring_next(struct byre_ring *ring, void **ret_cookie, int *ret_result);
 
