@@ -16,7 +16,7 @@ struct byre_bench_options {
     uint64_t count;          /* requests; flushes are not counted */
     unsigned depth;          /* under way at a time; 1 to BYRE_QUEUE_DEPTH_MAX */
     uint32_t buffer_size;    /* bytes of each request */
-    uint64_t step;           /* bytes from the start of one to that of the next; past the end it goes on at the start */
+    uint64_t step;           /* bytes from the start of one to that of the next; modulo the size of the disk */
     uint64_t offset;         /* of the first */
     bool write;
     uint8_t pattern;         /* the byte that is written */

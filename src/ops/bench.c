@@ -59,12 +59,10 @@ static void start_flush(struct bench *bench)
     byre_queue_submit(bench->queue, &request, 1);
 }
 
-/* Where the next one starts: the last place that has room for one is followed by the first. */
+/* Where the next one starts.  One that would pass the end of the disk fails. */
 static void advance(struct bench *bench)
 {
-    uint64_t places = bench->size - bench->iov.iov_len;
-
-    bench->goff = places ? (bench->goff + bench->options->step) % places : 0;
+    bench->goff = bench->size ? (bench->goff + bench->options->step) % bench->size : 0;
 }
 
 /* Starts as many requests as there is room for, or the next flush is away. */

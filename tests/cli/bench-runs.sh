@@ -56,6 +56,22 @@ run_fails 1 'Invalid warm-up count' "$BYRE" bench --warm-up -1 warm.qcow2
 run "$BYRE" bench -c 1 new.qcow2
 [[ $OUT != *Warm-up* ]] || fail 'a warm-up that nobody asked for'
 
+# requests go to the same places as those of qemu-img, around the end of the disk, too
+for options in '-c 3 -S 512k' '-c 2 -o 1044480' '-c 9 -S 600000' '-c 4 -s 64k -S 700000' '-c 3 -s 1M -S 0'; do
+    for program in "$BYRE" qemu-img; do
+        qemu-img create -q -f qcow2 "${program##*/}.qcow2" 1M
+        # shellcheck disable=SC2086
+        run_ok "$program" bench -q -w --pattern 7 -d 1 $options "${program##*/}.qcow2"
+    done
+    qemu-img compare -q byre.qcow2 qemu-img.qcow2 || fail "not the same places: $options"
+done
+for options in '-c 3 -S 1047576' '-c 1 -o 1047576' '-c 1 -o 1M'; do
+    # shellcheck disable=SC2086
+    run_fails 1 'Failed request' qemu-img bench $options -f qcow2 new.qcow2
+    # shellcheck disable=SC2086
+    run_fails 1 'Failed request: .* pass the end of the disk' "$BYRE" bench $options -f qcow2 new.qcow2
+done
+
 run_ok "$BYRE" bench -q -c 10 new.qcow2
 run_fails 1 'Invalid queue depth specified: 0 is not' "$BYRE" bench -d 0 new.qcow2
 run_fails 1 'Invalid queue depth specified: 65537 is not' "$BYRE" bench -d 65537 new.qcow2
