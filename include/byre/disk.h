@@ -101,7 +101,8 @@ const char *byre_layer_format(const struct byre_disk *disk, unsigned layer); /* 
 /*
  * Does the file of a qcow2 layer take up less of the medium than its clusters in use would, by a tenth or more and by
  * two clusters or more?  Then space was reserved without being written, and holes of the file read as zero within
- * data extents.  False for a raw layer, and where that cannot be told.
+ * data extents.  False for a raw layer, and where that cannot be told, or not without looking at more refcounts than
+ * 16 MiB and than the file has bytes on the medium.
  */
 bool byre_layer_is_preallocated(struct byre_disk *disk, unsigned layer);
 

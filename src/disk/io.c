@@ -29,6 +29,7 @@
 enum {
     BATCH = 32,  /* extents that are looked up at a time */
     PIECES = 64, /* buffers that are written at a time */
+    COUNTS_MAX = 16 << 20, /* bytes of refcounts that are looked at, or as many as the file has on the medium */
 };
 
 /* What a write takes its bytes from. */
@@ -406,7 +407,8 @@ bool byre_layer_is_preallocated(struct byre_disk *disk, unsigned layer)
         return false;
     there = bytes >> byre_qcow2_header(image)->cluster_bits;
     enough = MAX(there * 10 / 9, there + 2);
-    return byre_qcow2_used_clusters(image, enough, &used, NULL) == 0 && used >= enough;
+    return byre_qcow2_used_clusters(image, enough, MAX(bytes, (uint64_t)COUNTS_MAX), &used, NULL) == 0 &&
+           used >= enough;
 }
 
 int byre_close(struct byre_disk *disk, struct byre_error *err)

@@ -68,6 +68,7 @@ struct byre_qcow2 {
     struct byre_slices slices;
     struct byre_tally metadata; /* see metadata.c */
     bool metadata_known;
+    bool metadata_missed;     /* a look-up has tried to learn it in vain: the next change tries again */
     _Atomic unsigned metadata_version; /* changes whenever clusters become metadata */
     struct byre_conflict conflict;
     _Atomic int poisoned;     /* 0, or the error that made the image read-only; changed under the mutex */

@@ -176,8 +176,8 @@ int byre_qcow2_map(struct byre_qcow2 *image, uint64_t goff, uint64_t length, byr
         return byre_error_set(err, -EINVAL, "range past the end of the disk");
     LOCK_SCOPE(&image->mutex);
     /* If that fails, nothing is exclusive, and what can be read is read. */
-    if (image->writable)
-        (void)byre_metadata_learn_locked(image, NULL);
+    if (image->writable && !image->metadata_missed)
+        image->metadata_missed = byre_metadata_learn_locked(image, NULL) < 0;
     for (; rc == 0 && at < end; at = next) {
         uint64_t unmapped = 0;
 

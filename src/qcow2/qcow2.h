@@ -93,8 +93,11 @@ int byre_qcow2_seal(struct byre_qcow2 *image, struct byre_error *err);
 int byre_qcow2_map(struct byre_qcow2 *image, uint64_t goff, uint64_t length, byre_extent_vec *out,
                    struct byre_error *err);
 
-/* How many host clusters within the file have references; once more than `enough` are found, no more are looked for. */
-int byre_qcow2_used_clusters(struct byre_qcow2 *image, uint64_t enough, uint64_t *ret_count,
+/*
+ * Counts host clusters with a reference, until there are more than `enough`, or `most` bytes of refcounts were looked
+ * at: an image may name refcount blocks without number, at places where its file has none.
+ */
+int byre_qcow2_used_clusters(struct byre_qcow2 *image, uint64_t enough, uint64_t most, uint64_t *ret_count,
                              struct byre_error *err);
 
 /* Reads and inflates the compressed cluster of `extent` into `buf` of one cluster.  Thread-safe. */

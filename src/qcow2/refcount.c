@@ -132,9 +132,9 @@ int byre_refcount_change_locked(struct byre_qcow2 *image, uint64_t cluster, uint
 }
 
 /* Counts used clusters of [cluster, end) up to the end of their slice, or of a block that is not there; *ret_next is
- * where to go on. */
-static int count_slice(struct byre_qcow2 *image, uint64_t cluster, uint64_t end, uint64_t *ret_next, uint64_t *count,
-                       struct byre_error *err)
+ * where to go on, and the slice comes off `*most`. */
+static int count_slice(struct byre_qcow2 *image, uint64_t cluster, uint64_t end, uint64_t *most, uint64_t *ret_next,
+                       uint64_t *count, struct byre_error *err)
 {
     struct byre_slice *slice;
     size_t index;
@@ -142,6 +142,8 @@ static int count_slice(struct byre_qcow2 *image, uint64_t cluster, uint64_t end,
 
     if (rc < 0)
         return rc;
+    if (slice)
+        *most -= MIN(*most, (uint64_t)image->slice_size);
     if (slice)
         *ret_next = MIN(end, cluster + (byre_refcount_slice_entries(image) - index));
     else
@@ -151,7 +153,7 @@ static int count_slice(struct byre_qcow2 *image, uint64_t cluster, uint64_t end,
     return 0;
 }
 
-int byre_qcow2_used_clusters(struct byre_qcow2 *image, uint64_t enough, uint64_t *ret_count,
+int byre_qcow2_used_clusters(struct byre_qcow2 *image, uint64_t enough, uint64_t most, uint64_t *ret_count,
                              struct byre_error *err)
 {
     uint64_t count = 0, size, end;
@@ -160,8 +162,8 @@ int byre_qcow2_used_clusters(struct byre_qcow2 *image, uint64_t enough, uint64_t
     end = rc < 0 ? 0 : byre_cluster_of(image, byre_cluster_ceil(image, size));
     LOCK_SCOPE(&image->mutex);
     end = MIN(end, (uint64_t)image->reftable.entry_count << image->refblock_bits);
-    for (uint64_t at = 0, next = end; rc == 0 && at < end && count <= enough; at = next)
-        rc = count_slice(image, at, end, &next, &count, err);
+    for (uint64_t at = 0, next = end; rc == 0 && at < end && count <= enough && most; at = next)
+        rc = count_slice(image, at, end, &most, &next, &count, err);
     if (rc == 0)
         *ret_count = count;
     return rc;
