@@ -25,7 +25,8 @@
 #include "disk/move.h"
 #include "store/file.h"
 
-#define LAYER_CACHE (64u << 10)     /* metadata slices of a layer that is only read through the flat map */
+#define LAYER_CACHE (64u << 10)     /* metadata slices of a layer below the first, until the chain is known */
+#define BELOW_SHARE 4               /* all of these layers have this part of the flat map's budget for their metadata */
 #define PREFIX_REPEAT_MAX 8u        /* of "Could not open backing file: " */
 #define RAW_GRAIN 4096u
 
@@ -291,6 +292,17 @@ static int read_below(void *opaque, uint64_t goff, void *buf, size_t length, str
     return byre_disk_read_below(opaque, goff, buf, length, err);
 }
 
+/* So that the metadata in memory does not grow with the chain. */
+static void limit_below(struct byre_disk *disk)
+{
+    uint64_t budget = disk->map_bytes ? disk->map_bytes : BYRE_FLAT_MAP_BYTES;
+
+    for (unsigned i = 1; i < disk->layer_count; i++) {
+        if (disk->layers[i].qcow2)
+            byre_qcow2_limit_metadata(disk->layers[i].qcow2, budget / BELOW_SHARE / (disk->layer_count - 1));
+    }
+}
+
 static uint32_t smallest_cluster(const struct byre_disk *disk)
 {
     uint32_t grain = UINT32_MAX;
@@ -318,6 +330,7 @@ int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *o
         return 0;
     disk->epoch = byre_qcow2_epoch(top->qcow2);
     disk->map_bytes = options->map_bytes;
+    limit_below(disk);
     r = byre_flat_map_new(disk, disk->map_bytes, &disk->map, err);
     if (r == 0)
         r = byre_inflated_new(&disk->inflated, err);

@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include <assert.h>
 #include <errno.h>
 
 #include "base/arith.h"
@@ -200,4 +201,23 @@ int byre_qcow2_map(struct byre_qcow2 *image, uint64_t goff, uint64_t length, byr
         clip_start(&out->ptr[from], goff);
     }
     return 0;
+}
+
+void byre_qcow2_limit_metadata(struct byre_qcow2 *image, uint64_t bytes)
+{
+    uint64_t pages = bytes / 4 / sizeof(struct byre_table_page);
+
+    assert(!image->writable);
+    LOCK_SCOPE(&image->mutex);
+    byre_slices_limit(&image->slices, bytes / 2);
+    byre_table_limit(&image->l1, (uint32_t)MIN(pages, (uint64_t)UINT32_MAX));
+    byre_table_limit(&image->reftable, (uint32_t)MIN(pages, (uint64_t)UINT32_MAX));
+}
+
+uint64_t byre_qcow2_metadata_bytes(struct byre_qcow2 *image)
+{
+    LOCK_SCOPE(&image->mutex);
+
+    return image->slices.count * (sizeof(struct byre_slice) + image->slice_size) +
+           ((uint64_t)image->l1.loaded_pages + image->reftable.loaded_pages) * sizeof(struct byre_table_page);
 }

@@ -93,6 +93,12 @@ int byre_qcow2_seal(struct byre_qcow2 *image, struct byre_error *err);
 int byre_qcow2_map(struct byre_qcow2 *image, uint64_t goff, uint64_t length, byre_extent_vec *out,
                    struct byre_error *err);
 
+/* For an image that is only read: from now on it keeps about `bytes` of metadata in memory at most, though a slice and
+ * two pages of tables in any case.  Nobody else uses it yet. */
+void byre_qcow2_limit_metadata(struct byre_qcow2 *image, uint64_t bytes);
+/* How many bytes of metadata are in memory. */
+uint64_t byre_qcow2_metadata_bytes(struct byre_qcow2 *image);
+
 /*
  * Counts host clusters with a reference, until there are more than `enough`, or `most` bytes of refcounts were looked
  * at: an image may name refcount blocks without number, at places where its file has none.

@@ -42,6 +42,11 @@ void byre_slices_done(struct byre_slices *slices)
     slices->buckets = NULL;
 }
 
+void byre_slices_limit(struct byre_slices *slices, uint64_t budget_bytes)
+{
+    slices->max_count = MAX(budget_bytes / slices->slice_size, (uint64_t)1);
+}
+
 static struct byre_slice **bucket_of(struct byre_slices *slices, uint64_t hoff)
 {
     uint64_t hash = hoff / slices->slice_size * 0x9e3779b97f4a7c15ULL;

@@ -37,6 +37,9 @@ int byre_slices_init(struct byre_slices *slices, uint32_t slice_size, uint64_t b
                      struct byre_error *err);
 void byre_slices_done(struct byre_slices *slices);
 
+/* Another budget, of at least one slice. */
+void byre_slices_limit(struct byre_slices *slices, uint64_t budget_bytes);
+
 /* The slice at `hoff`, loaded if need be.  Valid until the next get. */
 int byre_slices_get(struct byre_slices *slices, struct byre_store *store, uint64_t hoff,
                     enum byre_slice_kind kind, struct byre_slice **ret_slice, struct byre_error *err);

@@ -58,12 +58,30 @@ static int page_read(struct byre_table *table, struct byre_store *store, uint32_
     return 0;
 }
 
+/* Forgets clean pages, in turn, until there is room for one. */
+static void make_room(struct byre_table *table)
+{
+    uint32_t count = byre_table_page_count(table);
+
+    for (uint32_t tried = 0; tried < count && table->max_pages && table->loaded_pages >= table->max_pages; tried++) {
+        struct byre_table_page **page = &table->pages[table->hand];
+
+        table->hand = (table->hand + 1) % count;
+        if (*page && !(*page)->dirty) {
+            free(*page);
+            *page = NULL;
+            table->loaded_pages--;
+        }
+    }
+}
+
 static int page_load(struct byre_table *table, struct byre_store *store, uint32_t index,
                      struct byre_table_page **ret_page, struct byre_error *err)
 {
     struct byre_table_page *page = table->pages[index];
 
     if (!page) {
+        make_room(table);
         page = calloc(1, sizeof *page);
         if (!page)
             return byre_error_set(err, -ENOMEM, "Could not allocate a page of the %s", table->what);
@@ -73,6 +91,7 @@ static int page_load(struct byre_table *table, struct byre_store *store, uint32_
             return ret;
         }
         table->pages[index] = page;
+        table->loaded_pages++;
     }
     *ret_page = page;
     return 0;
@@ -110,6 +129,11 @@ int byre_table_set(struct byre_table *table, struct byre_store *store, uint32_t 
         table->dirty_pages++;
     }
     return 0;
+}
+
+void byre_table_limit(struct byre_table *table, uint32_t max_pages)
+{
+    table->max_pages = MAX(max_pages, 1u);
 }
 
 bool byre_table_page_blank(const struct byre_table *table, uint32_t index)

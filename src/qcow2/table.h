@@ -25,6 +25,8 @@ struct byre_table {
     bool blank;                     /* never written: missing pages are zero, not to be read */
     struct byre_table_page **pages; /* owned */
     uint32_t dirty_pages;
+    uint32_t loaded_pages, max_pages; /* max_pages 0: any number; else for a table that is only read */
+    uint32_t hand;                  /* where the next page to forget is looked for */
 };
 
 /* A table of the file, or a blank one.  -ENOMEM. */
@@ -42,6 +44,9 @@ int byre_table_get(struct byre_table *table, struct byre_store *store, uint32_t 
                    struct byre_error *err);
 int byre_table_set(struct byre_table *table, struct byre_store *store, uint32_t index, uint64_t entry,
                    struct byre_error *err);
+
+/* From now on at most so many pages are kept, but one. */
+void byre_table_limit(struct byre_table *table, uint32_t max_pages);
 
 /* True if the page with `index` is known to be zero without reading it, or is in memory and zero. */
 bool byre_table_page_blank(const struct byre_table *table, uint32_t index);

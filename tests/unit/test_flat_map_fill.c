@@ -145,10 +145,78 @@ static void look_ups_do_not_ask_a_bad_table_again_and_again(void **state)
     close_disk(disk);
 }
 
+/* --- memory ---------------------------------------------------------------------------------------------- */
+
+enum { SPOTS = 16, SHALLOW = 3, DEEP = 40 };
+
+/* In each GiB, which is a page of the L1 table, a cluster of each layer. */
+static void make_deep_chain(void)
+{
+    char name[16], below[16];
+
+    for (int layer = 0; layer <= DEEP; layer++) {
+        struct byre_disk *disk;
+
+        snprintf(name, sizeof name, "%d", layer);
+        snprintf(below, sizeof below, "%d", layer - 1);
+        make_image(path(name), SPOTS * 1024 * M, 4096, layer ? below : NULL, layer ? "qcow2" : NULL);
+        disk = open_disk(path(name), true);
+        for (uint64_t spot = 0; spot < SPOTS; spot++)
+            put(disk, spot * 1024 * M + (uint64_t)layer * 4096, 4096, layer + 1);
+        close_disk(disk);
+    }
+}
+
+static uint64_t metadata_bytes(const struct byre_disk *disk)
+{
+    uint64_t bytes = byre_flat_map_bytes(disk->map);
+
+    for (unsigned i = 0; i < disk->layer_count; i++)
+        bytes += byre_qcow2_metadata_bytes(disk->layers[i].qcow2);
+    return bytes;
+}
+
+/* What a disk has in memory after its data was read, twice, if the chain has layers up to `top`. */
+static uint64_t bytes_of(int top)
+{
+    const struct byre_open_options options = { .map_bytes = 4 * M };
+    struct byre_disk *disk = NULL;
+    char name[16];
+    uint64_t bytes;
+
+    snprintf(name, sizeof name, "%d", top);
+    must(byre_open(path(name), &options, &disk, err));
+    for (int round = 0; round < 2; round++) {
+        for (uint64_t spot = 0; spot < SPOTS; spot++) {
+            for (int layer = 0; layer <= top; layer++)
+                expect(disk, spot * 1024 * M + (uint64_t)layer * 4096, 4096, layer + 1);
+        }
+    }
+    bytes = metadata_bytes(disk);
+    close_disk(disk);
+    return bytes;
+}
+
+static void metadata_in_memory_does_not_grow_with_the_chain(void **state)
+{
+    uint64_t alone, shallow, deep;
+
+    (void)state;
+    make_deep_chain();
+    alone = bytes_of(0);
+    shallow = bytes_of(SHALLOW);
+    deep = bytes_of(DEEP);
+    printf("metadata in memory: %llu bytes of one image, %llu of %d, %llu of %d\n", (unsigned long long)alone,
+           (unsigned long long)shallow, SHALLOW + 1, (unsigned long long)deep, DEEP + 1);
+    assert_in_range(shallow, alone, alone + 1 * M);
+    assert_in_range(deep, alone, alone + 1 * M);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(many_that_need_a_chunk_fill_it_once),
+        TEST(metadata_in_memory_does_not_grow_with_the_chain),
         TEST(look_ups_do_not_ask_a_bad_table_again_and_again),
     };
 
