@@ -46,7 +46,9 @@ statistics() {
         END { m = NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2; print m, v[1], v[NR] }'
 }
 
-# run_once TIMES RSS COMMAND...: appends the seconds and the kilobytes to the two files.
+# run_once TIMES RSS COMMAND...: appends the seconds and the kilobytes to the two files.  With TIMED_BY=itself the
+# seconds are those that the command says its run took, and those of its warm-up go to TIMES.cold; else they are what
+# the whole command took.
 run_once() {
     local times=$1 rss=$2 start end
     shift 2
@@ -54,23 +56,28 @@ run_once() {
     /usr/bin/time -f %M -o "$SCRATCH/rss" "$@" >"$SCRATCH/output" 2>&1 ||
         { cat "$SCRATCH/output" >&2; fail "failed: $*"; }
     end=$EPOCHREALTIME
-    awk -v a="$start" -v b="$end" 'BEGIN { printf "%.4f\n", b - a }' >>"$times"
+    if [ "${TIMED_BY:-}" = itself ]; then
+        sed -n 's/^Run completed in \(.*\) seconds\.$/\1/p' "$SCRATCH/output" >>"$times"
+        sed -n 's/^Warm-up completed in \(.*\) seconds\.$/\1/p' "$SCRATCH/output" >>"$times.cold"
+    else
+        awk -v a="$start" -v b="$end" 'BEGIN { printf "%.4f\n", b - a }' >>"$times"
+    fi
     tail -n 1 "$SCRATCH/rss" >>"$rss"
 }
 
 # compare_runs PREPARE A B: the commands of the arrays named A and B in turn, RUNS times after one warm-up of
-# each; PREPARE (a function, or ":") runs before every run, untimed.  Results: {a,b}.{times,rss}.
+# each; PREPARE (a function, or ":") runs before every run, untimed, and is told which: a or b.  Results: {a,b}.{times,rss}.
 compare_runs() {
     local prepare=$1 i
     local -n command_a=$2 command_b=$3
-    rm -f "$SCRATCH"/[ab].times "$SCRATCH"/[ab].rss
+    rm -f "$SCRATCH"/[ab].times* "$SCRATCH"/[ab].rss
     for ((i = 0; i <= RUNS; i++)); do
-        "$prepare"
+        "$prepare" a
         run_once "$SCRATCH/a.times" "$SCRATCH/a.rss" "${command_a[@]}"
-        "$prepare"
+        "$prepare" b
         run_once "$SCRATCH/b.times" "$SCRATCH/b.rss" "${command_b[@]}"
         if [ "$i" = 0 ]; then
-            rm -f "$SCRATCH"/[ab].times
+            rm -f "$SCRATCH"/[ab].times*
         fi
     done
 }
