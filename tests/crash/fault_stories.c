@@ -176,6 +176,29 @@ static void open_and_close(struct guest *guest)
     flush(guest);
 }
 
+/* Through a disk, each change durable by itself. */
+static void write_durably(struct guest *guest)
+{
+    TRY(guest, guest_write_fua(guest, 0, 3 * K));
+    TRY(guest, guest_zero(guest, 2 * K, 4 * K, BYRE_WRITE_FUA | BYRE_WRITE_ZEROES_UNMAP));
+    TRY(guest, guest_compressed(guest, 20 * K, 3));
+    TRY(guest, guest_write_fua(guest, 21 * K, 512));
+    TRY(guest, guest_zero(guest, 25 * K, 2 * K, BYRE_WRITE_FUA | BYRE_WRITE_ZEROES_NO_FALLBACK));
+    TRY(guest, guest_discard(guest, 8 * K, 4 * K));
+    TRY(guest, guest_write_fua(guest, 40 * K, 2 * K));
+}
+
+/* Another L1 table, and more of everything. */
+static void grow(struct guest *guest)
+{
+    TRY(guest, guest_write(guest, 20 * K, 2 * K));
+    TRY(guest, guest_grow(guest, 70 * K));
+    TRY(guest, guest_grow_as(guest, 72 * K, BYRE_PREALLOC_FULL));
+    TRY(guest, guest_grow_as(guest, 100 * K, BYRE_PREALLOC_METADATA));
+    TRY(guest, guest_write(guest, 30 * K, 2 * K));
+    flush(guest);
+}
+
 /* More dirty metadata than the smallest cache takes. */
 static void scatter(struct guest *guest)
 {
@@ -204,6 +227,11 @@ static const struct plot plots[] = {
       { .size = 64 * K, .cluster_bits = 10 }, false, false },
     { "lazy refcounts", write_16_KiB, open_and_close,
       { .size = 64 * K, .cluster_bits = 10, .lazy = true }, false, true },
+    { "writing durably", write_16_KiB, write_durably, { .size = 64 * K, .cluster_bits = 10, .disk = true }, true, true },
+    { "writing through", write_16_KiB, write_and_flush,
+      { .size = 64 * K, .cluster_bits = 11, .backing_size = 40 * K, .disk = true, .write_through = true }, true, true },
+    { "growing", write_16_KiB, grow, { .size = 100 * K, .first_size = 40 * K, .backing_size = 60 * K }, true, true },
+    { "growing a disk", write_16_KiB, grow, { .size = 100 * K, .first_size = 40 * K, .disk = true }, false, true },
     { "a small cache", nothing, scatter, { .size = 1024 * K, .cache_bytes = 1 }, false, true },
 };
 
