@@ -39,7 +39,7 @@ enum {
     ROUNDS = 6,
     STEPS = 150,
     SIZE = 192 << 10,  /* at first: a multiple of every cluster size */
-    SIZE_MAX_ = 1 << 20,
+    MODEL_SIZE = 1 << 20,
     LENGTH_MAX = 12 << 10,
     SMALL = 256,       /* a stripe that is less than a sector */
     GROWTH = 16 << 10,
@@ -58,7 +58,7 @@ struct world {
     struct kind kind;
     struct byre_store *store;
     struct byre_disk *disk;
-    uint8_t model[SIZE_MAX_];
+    uint8_t model[MODEL_SIZE];
     uint64_t size;                  /* at the start of the round */
     uint64_t stripe;                /* bytes: each thread owns every THREADS-th */
 };
@@ -357,7 +357,7 @@ static int do_grow(struct worker *worker, struct byre_error *err)
 {
     uint64_t size = byre_get_size(worker->world->disk) + GROWTH * (uint64_t)(1 + pick(&worker->seed, 3));
 
-    if (worker->number || size > SIZE_MAX_ || pick(&worker->seed, 4))
+    if (worker->number || size > MODEL_SIZE || pick(&worker->seed, 4))
         return 0;
     return byre_truncate(worker->world->disk, size, NULL, err);
 }
@@ -410,7 +410,7 @@ static void *work(void *opaque)
 
 static void compare(struct world *world, const char *when)
 {
-    CLEANUP(free_ptr) uint8_t *found = malloc(SIZE_MAX_);
+    CLEANUP(free_ptr) uint8_t *found = malloc(MODEL_SIZE);
     uint64_t size = byre_get_size(world->disk);
     struct byre_error err = BYRE_ERROR_INIT;
 
