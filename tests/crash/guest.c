@@ -317,6 +317,11 @@ int guest_flush(struct guest *guest)
     return promise(guest, flush_it);
 }
 
+int guest_copy_up(struct guest *guest, uint64_t goff, uint64_t length)
+{
+    return byre_qcow2_copy_on_read(guest->image, goff, length, &guest->err);
+}
+
 uint64_t guest_size(const struct guest *guest)
 {
     return byre_qcow2_header(guest->image)->size;

@@ -101,6 +101,8 @@ int guest_discard(struct guest *guest, uint64_t goff, uint64_t length);
 int guest_flush(struct guest *guest);
 /* Writes `count` whole clusters from `goff` on in compressed form. */
 int guest_compressed(struct guest *guest, uint64_t goff, unsigned count);
+/* Copy-on-read of the range: what is below comes up, and nothing changes that can be read. */
+int guest_copy_up(struct guest *guest, uint64_t goff, uint64_t length);
 /* Makes the disk larger, to `size` at most guest->options.size: what is new is zero.  A disk that grows starts at
  * guest->options.first_size. */
 int guest_grow(struct guest *guest, uint64_t size);

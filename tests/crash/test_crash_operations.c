@@ -88,6 +88,12 @@ static int discard_one(struct guest *guest, uint64_t goff, uint64_t length, unsi
     return guest_discard(guest, goff, length);
 }
 
+static int copy_up_one(struct guest *guest, uint64_t goff, uint64_t length, unsigned flags)
+{
+    (void)flags;
+    return guest_copy_up(guest, goff, length);
+}
+
 /* Whole sectors, but for those that need not be. */
 static void each_part(struct guest *guest, one_call *call, uint64_t c, unsigned flags)
 {
@@ -170,6 +176,18 @@ static void compress(struct guest *guest, uint64_t c, unsigned flags)
         ok(guest_compressed(guest, kinds[i] * c, 1 + i % 2));
 }
 
+static void copy_up_parts(struct guest *guest, uint64_t c, unsigned flags)
+{
+    each_part(guest, copy_up_one, c, flags);
+    ok(guest_write(guest, HOLE * c + c / 2, c));
+}
+
+static void copy_up_long(struct guest *guest, uint64_t c, unsigned flags)
+{
+    all_at_once(guest, copy_up_one, c, flags);
+    ok(guest_discard(guest, HOLE * c, c));
+}
+
 static void only_flush(struct guest *guest, uint64_t c, unsigned flags)
 {
     (void)c;
@@ -230,6 +248,8 @@ static const struct act {
     { "discarding whole clusters", discard_whole, 0, false },
     { "a long discard", discard_long, 0, false },
     { "compressing", compress, 0, false },
+    { "copying up parts", copy_up_parts, 0, false },
+    { "a long copy up", copy_up_long, 0, false },
     { "flushing", only_flush, 0, false },
     { "closing and opening", close_and_open, 0, false },
     { "growing", grow, BYRE_PREALLOC_OFF, true },
@@ -310,11 +330,14 @@ static void tell(const struct kind *image, const struct act *act, enum manner ma
 /* Is this one to be told?  Those of large clusters are few, unless there is time. */
 static bool is_chosen(const struct kind *image, const struct act *act, enum manner manner, unsigned number)
 {
+    bool copies = act->run == copy_up_parts || act->run == copy_up_long;
     bool fua = act->flags & BYRE_WRITE_FUA && !act->grows;
     unsigned one_in = image->large ? effort_of(41, 6, 1) : effort_of(9, 1, 1);
 
     if (fua && (manner == ENGINE || (act->run == write_in_place && image->options.cluster_bits == 9)))
         return false; /* an engine has none, and it is for whole sectors */
+    if (copies && (!image->options.backing_size || manner == WRITE_THROUGH))
+        return false; /* nothing to copy, or nothing that would be written through */
     if (manner == WRITE_THROUGH || (manner == DISK && !fua))
         one_in *= effort_of(1, 3, 1);
     return (number * 2654435761u >> 12) % one_in == 0;

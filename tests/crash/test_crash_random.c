@@ -108,7 +108,7 @@ static int change_something(struct guest *guest, unsigned *seed)
 {
     struct range range = random_range(guest, seed);
 
-    switch (pick(seed, 8)) {
+    switch (pick(seed, 9)) {
     default:
         return guest_write(guest, range.goff, range.length);
     case 0:
@@ -118,6 +118,8 @@ static int change_something(struct guest *guest, unsigned *seed)
         return guest_discard(guest, range.goff, range.length);
     case 3:
         return compress_some(guest, range);
+    case 4:
+        return guest_copy_up(guest, range.goff, range.length);
     }
 }
 

@@ -13,6 +13,7 @@
 
 #include "../crash/guest.h"
 #include "base/arith.h"
+#include "disk/filter.h"
 
 enum { CLUSTER = REQUEST_CLUSTER, HALF = CLUSTER / 2, FEW = 3 };
 
@@ -161,6 +162,19 @@ static int make_read(struct request *request, struct byre_error *err)
     return byre_pread(request->disk, request->found, length, start, err);
 }
 
+/* As byre_pread on a disk with copy-on-read. */
+static int make_copy_up(struct request *request, struct byre_error *err)
+{
+    uint64_t start, length;
+    int rc;
+
+    request_read_range(request, &start, &length);
+    byre_gate_enter(&request->disk->gate);
+    rc = byre_filter_copy_up(request->disk, start, length, err);
+    byre_gate_leave(&request->disk->gate);
+    return rc < 0 ? rc : make_read(request, err);
+}
+
 static int follow(void *opaque, const struct byre_extent *extent)
 {
     uint64_t *at = opaque;
@@ -238,6 +252,7 @@ const struct request_kind request_kinds[] = {
     { "recycle", make_recycle, apply_recycle, .changes = true },
     { "grow", make_grow, apply_grow, .changes = true, .flushes = true },
     { "read", make_read, apply_nothing, .reads = true },
+    { "read with copy-on-read", make_copy_up, apply_nothing, .reads = true },
     { "extents", make_extents, apply_nothing, .reads = false },
     { "flush", make_flush, apply_nothing, .flushes = true },
 };

@@ -49,6 +49,8 @@ enum {
 struct kind {
     unsigned seed, version, cluster_bits, refcount_order;
     bool lazy, little;              /* little: the smallest caches */
+    bool copy_on_read, compress;
+    enum byre_detect_zeroes detect_zeroes;
     unsigned below;                 /* images below the top */
     unsigned below_bits;            /* of the first of them, if it is no raw one */
     uint64_t below_size;
@@ -89,14 +91,19 @@ static struct kind kind_of(unsigned seed)
     kind.below = pick(&seed, 3);
     kind.below_bits = 9 + pick(&seed, 6);
     kind.below_size = (SIZE / 2 + pick(&seed, SIZE) / 512 * 512);
+    kind.copy_on_read = kind.below && pick(&seed, 3) == 0;
+    kind.compress = pick(&seed, 6) == 0;
+    kind.detect_zeroes = (enum byre_detect_zeroes)(pick(&seed, 2) * pick(&seed, 3));
     return kind;
 }
 
 static void show_kind(const struct kind *kind)
 {
-    print_message("  BYRE_SEED=%u: version %u, clusters of %u, counts of %u bits%s%s, %u below (%llu bytes)\n",
+    print_message("  BYRE_SEED=%u: version %u, clusters of %u, counts of %u bits%s%s%s%s%s, %u below (%llu bytes)\n",
                   kind->seed, kind->version, 1U << kind->cluster_bits, 1U << kind->refcount_order,
-                  kind->lazy ? ", lazy" : "", kind->little ? ", little memory" : "", kind->below,
+                  kind->lazy ? ", lazy" : "", kind->little ? ", little memory" : "",
+                  kind->copy_on_read ? ", copy-on-read" : "", kind->compress ? ", compress" : "",
+                  kind->detect_zeroes ? ", detect-zeroes" : "", kind->below,
                   (unsigned long long)kind->below_size);
 }
 
@@ -188,12 +195,18 @@ static void open_disk(struct world *world)
 {
     const struct kind *kind = &world->kind;
     const struct byre_qcow2_open_options open = { .writable = true, .cache_bytes = kind->little ? 1 : 0 };
-    const struct byre_open_options options = { .writable = true, .map_bytes = kind->little ? 1 : 0 };
+    const struct byre_open_options options = {
+        .writable = true,
+        .map_bytes = kind->little ? 1 : 0,
+        .copy_on_read = kind->copy_on_read,
+        .detect_zeroes = kind->detect_zeroes,
+    };
     struct byre_error err = BYRE_ERROR_INIT;
     struct byre_layer *top;
 
     world->disk = byre_disk_new();
     assert_non_null(world->disk);
+    world->disk->compress = kind->compress;
     top = add_layer(world->disk, world->store, 0);
     if (byre_qcow2_open(world->store, &open, &top->qcow2, &err) < 0)
         fail_msg("open: %s", err.text);
