@@ -2,7 +2,8 @@
 /*
  * Bench: keeps a queue full until all requests are done.
  *
- *   B1. All requests share one buffer: nobody looks at what was read.
+ *   B1. Writes share one buffer, reads have one each: nobody looks at what was read, but two threads may not write to
+ *       the same bytes.
  *   B2. The warm-up is a run of its own, over when its last request is done.
  *   B3. A flush counts as one request of the depth.  Unless told otherwise it starts when the writes before it are
  *       done, and no write starts before it is.
@@ -24,19 +25,32 @@
 #define BATCH 64
 #define ALIGN 4096
 
+/* What a request under way needs. */
+struct place {
+    struct place *next; /* of those that are idle */
+    struct iovec iov;
+    struct byre_error err;
+};
+
 struct bench {
     const struct byre_bench_options *options;
     struct byre_queue *queue;
-    struct iovec iov;
+    struct place *places, *idle; /* one for each of the depth */
     uint64_t size, goff;       /* of the disk; of the next request */
     uint64_t count;            /* requests of this run */
     uint64_t started, finished;
     uint64_t unflushed;        /* writes since the last flush */
     bool flushing;
-    struct byre_error err;
+    struct byre_error flush_err, err;
 };
 
 static const char flush_cookie[] = "flush";
+
+static void make_idle(struct bench *bench, struct place *place)
+{
+    place->next = bench->idle;
+    bench->idle = place;
+}
 
 static bool flush_is_due(const struct bench *bench)
 {
@@ -52,7 +66,8 @@ static uint64_t under_way(const struct bench *bench)
 
 static void start_flush(struct bench *bench)
 {
-    const struct byre_request request = { .op = BYRE_OP_FLUSH, .cookie = (void *)flush_cookie, .err = &bench->err };
+    const struct byre_request request = { .op = BYRE_OP_FLUSH, .cookie = (void *)flush_cookie,
+                                          .err = &bench->flush_err };
 
     bench->flushing = true;
     bench->unflushed = 0;
@@ -73,9 +88,12 @@ static void start_some(struct bench *bench)
     unsigned count = 0, room = MIN(options->depth - (unsigned)under_way(bench), (unsigned)BATCH);
 
     while (count < room && bench->started < bench->count && !flush_is_due(bench)) {
+        struct place *place = bench->idle;
+
+        bench->idle = place->next;
         requests[count++] = (struct byre_request){
-            .op = options->write ? BYRE_OP_WRITE : BYRE_OP_READ,
-            .goff = bench->goff, .length = bench->iov.iov_len, .iov = &bench->iov, .iov_count = 1, .err = &bench->err,
+            .op = options->write ? BYRE_OP_WRITE : BYRE_OP_READ, .goff = bench->goff, .length = options->buffer_size,
+            .iov = &place->iov, .iov_count = 1, .err = &place->err, .cookie = place,
         };
         advance(bench);
         bench->started++;
@@ -84,20 +102,33 @@ static void start_some(struct bench *bench)
     byre_queue_submit(bench->queue, requests, count);
 }
 
+static int end_one(struct bench *bench, const struct byre_completion *done)
+{
+    bool is_flush = done->cookie == flush_cookie;
+    struct place *place = is_flush ? NULL : done->cookie;
+
+    if (done->result < 0) {
+        bench->err = is_flush ? bench->flush_err : place->err;
+        return done->result;
+    }
+    if (is_flush) {
+        bench->flushing = false;
+    } else {
+        bench->finished++;
+        make_idle(bench, place);
+    }
+    return 0;
+}
+
 static int reap_some(struct bench *bench)
 {
     struct byre_completion done[BATCH];
     unsigned count = byre_queue_reap(bench->queue, done, BATCH, 1, -1);
+    int r = 0;
 
-    for (unsigned i = 0; i < count; i++) {
-        if (done[i].result < 0)
-            return done[i].result;
-        if (done[i].cookie == flush_cookie)
-            bench->flushing = false;
-        else
-            bench->finished++;
-    }
-    return 0;
+    for (unsigned i = 0; r == 0 && i < count; i++)
+        r = end_one(bench, &done[i]);
+    return r;
 }
 
 static uint64_t now_ns(void)
@@ -166,28 +197,46 @@ static int run_with_queue(struct byre_disk *disk, struct byre_workers *workers, 
     return r;
 }
 
+/* Makes the places; their buffers are parts of one, which is the caller's, as they are. */
+static int make_places(struct bench *bench, uint8_t **ret_buffer, struct byre_error *err)
+{
+    const struct byre_bench_options *options = bench->options;
+    size_t room = MAX(byre_round_up(options->buffer_size, ALIGN), (uint64_t)ALIGN);
+    size_t count = options->write ? 1 : MAX(options->depth, 1u);
+    uint8_t *buffer = room > SIZE_MAX / 2 / MAX(count, (size_t)1) ? NULL : aligned_alloc(ALIGN, room * count);
+
+    bench->places = calloc(options->depth, sizeof *bench->places);
+    *ret_buffer = buffer;
+    if (!buffer || !bench->places)
+        return byre_error_set_errno(err, -ENOMEM, "could not allocate %zu buffers of %" PRIu32 " bytes", count,
+                                    options->buffer_size);
+    memset(buffer, options->pattern, room * count);
+    for (unsigned i = 0; i < options->depth; i++) {
+        bench->places[i].iov = (struct iovec){ buffer + i % count * room, options->buffer_size };
+        make_idle(bench, &bench->places[i]);
+    }
+    return 0;
+}
+
 int byre_bench(struct byre_disk *disk, const struct byre_bench_options *options, struct byre_bench_times *ret_times,
                struct byre_error *err)
 {
-    size_t room = MAX(byre_round_up(options->buffer_size, ALIGN), (uint64_t)ALIGN);
-    CLEANUP(free_ptr) void *buffer = aligned_alloc(ALIGN, room);
+    CLEANUP(free_ptr) uint8_t *buffer = NULL;
     struct byre_workers *workers;
     struct bench bench = {
         .options = options,
-        .iov = { buffer, options->buffer_size },
         .size = byre_get_size(disk),
     };
     int r = check_options(disk, options, err);
 
-    if (r == 0 && !buffer)
-        return byre_error_set_errno(err, -ENOMEM, "could not allocate a buffer of %" PRIu32 " bytes",
-                                    options->buffer_size);
+    if (r == 0)
+        r = make_places(&bench, &buffer, err);
     if (r == 0)
         r = byre_workers_new(WORKERS, &workers, err);
-    if (r < 0)
-        return r;
-    memset(buffer, options->pattern, room);
-    r = run_with_queue(disk, workers, &bench, ret_times, err);
-    byre_workers_free(workers);
+    if (r == 0) {
+        r = run_with_queue(disk, workers, &bench, ret_times, err);
+        byre_workers_free(workers);
+    }
+    free(bench.places);
     return r;
 }
