@@ -107,6 +107,14 @@ int byre_discard(struct byre_disk *disk, uint64_t goff, uint64_t length, struct 
  */
 int byre_truncate(struct byre_disk *disk, uint64_t size, const char *preallocation, struct byre_error *err);
 
+/*
+ * The VM state beside the disk, which snapshots keep: bytes without an end, zeros where nothing was written.  -ENOTSUP
+ * where the format has none; -EFBIG: `position` is too far away.
+ */
+int byre_read_vm_state(struct byre_disk *disk, void *buf, size_t length, uint64_t position, struct byre_error *err);
+int byre_write_vm_state(struct byre_disk *disk, const void *buf, size_t length, uint64_t position,
+                        struct byre_error *err);
+
 /* Every write that was completed before the call is durable when it returns 0. */
 int byre_flush(struct byre_disk *disk, struct byre_error *err);
 

@@ -72,7 +72,7 @@ static const struct byre_io_command commands[] = {
     { .name = "quit", .short_name = "q", .summary = "exit the program", .no_file = true, .run = byre_io_quit },
     { .name = "read", .short_name = "r", .arguments = "[-abCqv] [-P pattern [-s off] [-l len]] off len",
       .summary = "reads a number of bytes at a specified offset",
-      .help = READ_HELP " -b  of the state of a virtual machine: not supported\n"
+      .help = READ_HELP " -b  from the state of a virtual machine\n"
               " -l  with -P: so many bytes are checked\n"
               " -p  has no effect\n"
               " -s  with -P: from there on in what is read\n",
@@ -100,7 +100,7 @@ static const struct byre_io_command commands[] = {
       .max = 1, .run = byre_io_wait_break },
     { .name = "write", .short_name = "w", .arguments = "[-bcCfnquz] [-P pattern | -s source_file] off len",
       .summary = "writes a number of bytes at a specified offset",
-      .help = WRITE_HELP " -b  to the state of a virtual machine: not supported\n"
+      .help = WRITE_HELP " -b  to the state of a virtual machine\n"
               " -c  compressed\n"
               " -n  with -z: fail rather than write zeros as data\n"
               " -p  has no effect\n"

@@ -46,15 +46,33 @@ static int write_it(struct byre_io_transfer *transfer)
     return byre_pwritev(disk, transfer->iov, transfer->iov_count, transfer->goff, transfer->flags, &transfer->err);
 }
 
+static int move_vm_state(struct byre_io_transfer *transfer)
+{
+    struct byre_disk *disk = transfer->session->disk;
+    void *bytes = transfer->buffer.bytes;
+
+    return transfer->write ? byre_write_vm_state(disk, bytes, transfer->length, transfer->goff, &transfer->err)
+                           : byre_read_vm_state(disk, bytes, transfer->length, transfer->goff, &transfer->err);
+}
+
+static int move(struct byre_io_transfer *transfer)
+{
+    int r;
+
+    if (transfer->vm_state)
+        return move_vm_state(transfer);
+    r = byre_io_check_range(transfer->session, transfer->goff, transfer->length, &transfer->err);
+    if (r < 0)
+        return r;
+    return transfer->write ? write_it(transfer)
+                           : byre_preadv(transfer->session->disk, transfer->iov, transfer->iov_count, transfer->goff,
+                                         &transfer->err);
+}
+
 void byre_io_transfer_run(struct byre_io_transfer *transfer)
 {
     transfer->begin = byre_io_now();
-    transfer->result =
-        byre_io_check_range(transfer->session, transfer->goff, transfer->length, &transfer->err);
-    if (transfer->result == 0)
-        transfer->result = transfer->write ? write_it(transfer)
-                                           : byre_preadv(transfer->session->disk, transfer->iov,
-                                                         transfer->iov_count, transfer->goff, &transfer->err);
+    transfer->result = move(transfer);
     transfer->seconds = byre_io_now() - transfer->begin;
 }
 

@@ -11,6 +11,7 @@
 struct byre_io_transfer {
     struct byre_io_session *session;
     bool write, zeroes, compressed;
+    bool vm_state;           /* of that, not of the disk */
     unsigned flags;          /* BYRE_WRITE_* */
     bool quiet, machine, dump;
     bool check;              /* -P of a read */

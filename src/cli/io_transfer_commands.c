@@ -91,6 +91,7 @@ static struct byre_io_transfer new_transfer(struct byre_io_session *session, con
         .write = write,
         .zeroes = options->zeroes,
         .compressed = options->compressed && !options->zeroes,
+        .vm_state = options->vm_state,
         .flags = (options->fua ? BYRE_WRITE_FUA : 0) | (options->no_fallback ? BYRE_WRITE_ZEROES_NO_FALLBACK : 0) |
                  (options->unmap && discards ? BYRE_WRITE_ZEROES_UNMAP : 0),
         .quiet = options->quiet,
@@ -122,15 +123,6 @@ static void set_buffer(struct byre_io_transfer *transfer, uint8_t pattern)
 }
 
 /* --- one buffer --- */
-
-/* State of virtual machines lies behind the disk, in whole sectors; this program has no way to it. */
-static int refuse_vm_state(const char *name)
-{
-    struct byre_error err = BYRE_ERROR_INIT;
-
-    byre_error_set(&err, -EOPNOTSUPP, "the state of virtual machines is not supported");
-    return byre_io_failed(name, err.code, &err);
-}
 
 static int check_sectors(const struct byre_io_transfer *transfer)
 {
@@ -173,8 +165,8 @@ BYRE_IO_RUN(byre_io_read)
         return byre_io_usage(command);
     if (set_check(&transfer, &options) < 0)
         return -1;
-    if (options.vm_state)
-        return check_sectors(&transfer) < 0 ? -1 : refuse_vm_state("read");
+    if (options.vm_state && check_sectors(&transfer) < 0)
+        return -1;
     set_buffer(&transfer, 0xab);
     byre_io_transfer_run(&transfer);
     return byre_io_transfer_report(&transfer);
@@ -211,8 +203,6 @@ BYRE_IO_RUN(byre_io_write)
         return -1;
     if ((options.vm_state || options.compressed) && check_sectors(&transfer) < 0)
         return -1;
-    if (options.vm_state)
-        return refuse_vm_state("write");
     if (!transfer.zeroes)
         set_buffer(&transfer, options.has_pattern ? options.pattern : WRITE_PATTERN);
     if (options.source && byre_io_buffer_fill(&transfer.buffer, options.source) < 0) {

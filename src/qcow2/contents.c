@@ -86,7 +86,7 @@ static int read_extent(struct byre_qcow2 *image, const struct byre_extent *exten
     case BYRE_EXTENT_COMPRESSED:
         return read_part(image, extent, to, err);
     case BYRE_EXTENT_HOLE:
-        if (!image->below.read)
+        if (!image->below.read || extent->goff >= byre_vm_state_goff(image))
             break;
         byre_store_event(image->store, BYRE_EVENT_READ_BACKING_AIO);
         return image->below.read(image->below.opaque, extent->goff, to, extent->length, err);
@@ -111,6 +111,9 @@ int byre_read_mapped(struct byre_qcow2 *image, uint64_t goff, void *buf, size_t 
 int byre_read_old(struct byre_qcow2 *image, uint64_t goff, void *buf, size_t length, struct byre_error *err)
 {
     uint64_t within = goff < image->header.size ? MIN((uint64_t)length, image->header.size - goff) : 0;
+
+    if (goff >= byre_vm_state_goff(image))
+        within = length;
 
     /* Past the end of the disk there is nothing, whatever a larger backing file may hold there. */
     memset((uint8_t *)buf + within, 0, length - within);

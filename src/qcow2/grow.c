@@ -22,6 +22,7 @@
 #include "base/zero.h"
 #include "byre/disk.h"
 #include "qcow2/image.h"
+#include "store/event.h"
 
 #define SECTOR 512u
 
@@ -54,7 +55,10 @@ static int replace_l1_locked(struct byre_qcow2 *image, uint32_t entries, struct 
 {
     uint64_t clusters = l1_clusters(image, entries), hoff;
     struct byre_table old;
-    int rc = byre_alloc_exact_locked(image, clusters, &hoff, err);
+    int rc;
+
+    byre_store_event(image->store, BYRE_EVENT_L1_GROW_ALLOC_TABLE);
+    rc = byre_alloc_exact_locked(image, clusters, &hoff, err);
 
     if (rc < 0)
         return rc;
@@ -79,6 +83,7 @@ static int switch_l1_locked(struct byre_qcow2 *image, const struct byre_table *o
 {
     int rc;
 
+    byre_store_event(image->store, BYRE_EVENT_L1_GROW_ACTIVATE_TABLE);
     image->header.l1_hoff = image->l1.hoff;
     image->header.l1_size = image->l1.entry_count;
     rc = byre_header_settle_locked(image, err);
@@ -97,7 +102,7 @@ static void restore_l1_locked(struct byre_qcow2 *image, struct byre_table *table
     byre_alloc_undo_locked(image, grown.hoff, l1_clusters(image, grown.entry_count));
 }
 
-static int grow_l1(struct byre_qcow2 *image, uint32_t entries, struct byre_error *err)
+int byre_l1_grow(struct byre_qcow2 *image, uint32_t entries, struct byre_error *err)
 {
     struct byre_table table = { 0 };
     int rc = byre_commit(image, err); /* from here on the old table in the file is the one in memory */
@@ -110,6 +115,7 @@ static int grow_l1(struct byre_qcow2 *image, uint32_t entries, struct byre_error
     if (rc < 0)
         return rc;
     /* Its pages count as changed, so this writes all of it. */
+    byre_store_event(image->store, BYRE_EVENT_L1_GROW_WRITE_TABLE);
     rc = byre_commit(image, err);
     pthread_mutex_lock(&image->mutex);
     if (rc == 0)
@@ -253,7 +259,7 @@ static int prepare(struct byre_qcow2 *image, uint64_t old_size, uint64_t size, u
     set_size(image, old_size);
     rc = zero_tail(image, old_size, err);
     if (rc == 0 && entries > image->l1.entry_count)
-        rc = grow_l1(image, (uint32_t)entries, err);
+        rc = byre_l1_grow(image, (uint32_t)entries, err);
     if (rc < 0)
         return rc;
     set_size(image, size);

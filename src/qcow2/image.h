@@ -277,6 +277,16 @@ int byre_reserve_held(struct byre_qcow2 *image, struct byre_qcow2_reservation *r
 /* Makes the clusters of [goff, end), whose range is locked and in one slice, read as zero. */
 int byre_zero_clusters(struct byre_qcow2 *image, uint64_t goff, uint64_t end, struct byre_error *err);
 
+/* Makes the L1 table longer, durably.  Nobody else uses the image: see grow.c. */
+int byre_l1_grow(struct byre_qcow2 *image, uint32_t entries, struct byre_error *err);
+
+/* The VM state area: see vm_state.c. */
+
+/* Where it starts. */
+uint64_t byre_vm_state_goff(const struct byre_qcow2 *image);
+/* Is the range one of the disk, or of that area as far as the L1 table reaches? */
+bool byre_range_is_known(const struct byre_qcow2 *image, uint64_t goff, uint64_t length);
+
 /* Contents: see contents.c. */
 
 /* What guests read at [goff, goff+length) now, for copy-on-write.  The range is locked. */

@@ -47,7 +47,7 @@ void byre_remapped_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t coun
     struct byre_extent now = byre_l2_extent(image, entry, goff);
 
     now.length = count << image->cluster_bits;
-    if (image->below.remapped)
+    if (image->below.remapped && goff < byre_vm_state_goff(image))
         image->below.remapped(image->below.opaque, &now);
 }
 
@@ -173,7 +173,8 @@ int byre_qcow2_map(struct byre_qcow2 *image, uint64_t goff, uint64_t length, byr
     size_t from = out->len;
     int rc = 0;
 
-    if (!byre_range_within(goff, length, byre_cluster_ceil(image, image->header.size)))
+    if (!byre_range_within(goff, length, byre_cluster_ceil(image, image->header.size)) &&
+        !byre_range_is_known(image, goff, length))
         return byre_error_set(err, -EINVAL, "range past the end of the disk");
     LOCK_SCOPE(&image->mutex);
     /* If that fails, nothing is exclusive, and what can be read is read. */

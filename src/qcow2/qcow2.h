@@ -135,6 +135,15 @@ int byre_qcow2_grow(struct byre_qcow2 *image, uint64_t size, uint64_t below_end,
                     struct byre_error *err);
 
 /*
+ * The VM state of the image, behind the disk; it has no size, and reads as zero where it was not written.  No other
+ * call may be under way beside a write.  -EFBIG: `position` is too far away.
+ */
+int byre_qcow2_read_vm_state(struct byre_qcow2 *image, uint64_t position, void *buf, size_t length,
+                             struct byre_error *err);
+int byre_qcow2_write_vm_state(struct byre_qcow2 *image, uint64_t position, const struct iovec *iov, int iov_count,
+                              uint64_t length, struct byre_error *err);
+
+/*
  * After a request that failed with -EIO: if the reason was that the metadata cannot be true, the image becomes
  * read-only, and its corrupt bit is set if it is writable and has one.  No effect otherwise, or the second time.  The
  * caller holds no lock and no reservation.

@@ -123,7 +123,7 @@ int byre_qcow2_reserve(struct byre_qcow2 *image, uint64_t goff, uint64_t length,
     uint64_t first = byre_cluster_start(image, goff);
     int rc;
 
-    if (!length || !byre_range_within(goff, length, image->header.size))
+    if (!length || !byre_range_is_known(image, goff, length))
         return byre_error_set(err, -EINVAL, "range past the end of the disk");
     *reservation = (struct byre_qcow2_reservation){ .goff = goff, .first = first };
     reservation->end = MIN(byre_cluster_ceil(image, goff + length), byre_l2_slice_end(image, first));
@@ -318,7 +318,7 @@ int byre_qcow2_writev(struct byre_qcow2 *image, uint64_t goff, const struct iove
 {
     uint64_t written = 0;
 
-    if (!byre_range_within(goff, length, image->header.size))
+    if (!byre_range_is_known(image, goff, length))
         return byre_error_set(err, -EINVAL, "range past the end of the disk");
     for (uint64_t done = 0; done < length; done += written) {
         int rc = write_some(image, goff + done, iov, iov_count, done, length - done, &written, err);

@@ -103,6 +103,12 @@ assert_equal 1 "$CODE"
 side "$OURS" ours -c 'truncate 1M' base.qcow2
 assert_equal 1 "$CODE"
 assert_match 'shrinking a disk of 67108864 bytes to 1048576 bytes is not supported' "$ERR"
-side "$OURS" ours -c 'write -b 0 512' -c 'read -b 0 512' base.qcow2
-assert_equal 1 "$CODE"
-assert_equal $'write failed: Operation not supported\nread failed: Operation not supported' "$OUT"
+# the state of a virtual machine, and each program reads the other's
+same_code 1 -c 'write -b -P 5 0 100k' -c 'read -b -P 5 0 100k' -c 'read -b -P 0 1M 1k' -c 'write -b 5 512' \
+    -c 'write -b 512 5' -c 'read -b 0 1' -c 'write -P 7 64k 64k' -c 'read -b -P 5 0 100k' -c 'write -b -P 9 600M 64k' \
+    -c 'write -bc 0 64k' -c 'read -bv 64k 32' -c 'write -bs nothing 0 1k' base.qcow2
+run_ok "$THEIRS" -c 'read -b -P 9 600M 64k' -c 'read -b -P 205 0 64k' -c 'read -b -P 5 64k 1k' ours/base.qcow2
+run_ok "$OURS" -c 'read -b -P 9 600M 64k' -c 'read -b -P 205 0 64k' -c 'read -b -P 5 64k 1k' theirs/base.qcow2
+assert_clean ours/base.qcow2
+truncate -s 1M images/plain.raw
+same_code 1 -f raw -c 'write -b 0 512' -c 'read -b 0 512' plain.raw

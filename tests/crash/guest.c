@@ -322,6 +322,16 @@ int guest_copy_up(struct guest *guest, uint64_t goff, uint64_t length)
     return byre_qcow2_copy_on_read(guest->image, goff, length, &guest->err);
 }
 
+int guest_save_state(struct guest *guest, uint64_t position, uint64_t length)
+{
+    uint8_t *bytes = calloc(1, length);
+    struct iovec iov = { bytes, length };
+    int rc = bytes ? byre_qcow2_write_vm_state(guest->image, position, &iov, 1, length, &guest->err) : -ENOMEM;
+
+    free(bytes);
+    return rc;
+}
+
 uint64_t guest_size(const struct guest *guest)
 {
     return byre_qcow2_header(guest->image)->size;

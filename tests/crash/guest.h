@@ -103,6 +103,8 @@ int guest_flush(struct guest *guest);
 int guest_compressed(struct guest *guest, uint64_t goff, unsigned count);
 /* Copy-on-read of the range: what is below comes up, and nothing changes that can be read. */
 int guest_copy_up(struct guest *guest, uint64_t goff, uint64_t length);
+/* Writes VM state, which is not looked at later, but must do no harm; nobody else uses the image. */
+int guest_save_state(struct guest *guest, uint64_t position, uint64_t length);
 /* Makes the disk larger, to `size` at most guest->options.size: what is new is zero.  A disk that grows starts at
  * guest->options.first_size. */
 int guest_grow(struct guest *guest, uint64_t size);

@@ -188,6 +188,15 @@ static void copy_up_long(struct guest *guest, uint64_t c, unsigned flags)
     ok(guest_discard(guest, HOLE * c, c));
 }
 
+/* The second one needs a longer L1 table. */
+static void save_state(struct guest *guest, uint64_t c, unsigned flags)
+{
+    (void)flags;
+    ok(guest_save_state(guest, 0, c + 100));
+    ok(guest_save_state(guest, c / 8 * c, c));
+    ok(guest_write(guest, HOLE * c, c));
+}
+
 static void only_flush(struct guest *guest, uint64_t c, unsigned flags)
 {
     (void)c;
@@ -250,6 +259,7 @@ static const struct act {
     { "compressing", compress, 0, false },
     { "copying up parts", copy_up_parts, 0, false },
     { "a long copy up", copy_up_long, 0, false },
+    { "saving VM state", save_state, 0, false },
     { "flushing", only_flush, 0, false },
     { "closing and opening", close_and_open, 0, false },
     { "growing", grow, BYRE_PREALLOC_OFF, true },
