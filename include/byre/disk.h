@@ -109,7 +109,7 @@ int byre_truncate(struct byre_disk *disk, uint64_t size, const char *preallocati
 
 /*
  * The VM state beside the disk, which snapshots keep: bytes without an end, zeros where nothing was written.  -ENOTSUP
- * where the format has none; -EFBIG: `position` is too far away.
+ * where the format has none; -EFBIG: `position` is too far away.  Writing waits for others as byre_truncate does.
  */
 int byre_read_vm_state(struct byre_disk *disk, void *buf, size_t length, uint64_t position, struct byre_error *err);
 int byre_write_vm_state(struct byre_disk *disk, const void *buf, size_t length, uint64_t position,

@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -32,7 +33,18 @@ static struct {
     unsigned allowed; /* requests that the kernel takes */
     int refusal;      /* what it says to the others */
     unsigned taken;
+    bool forbidden;   /* no ring can be made */
+    unsigned asked;   /* for a ring */
 } kernel;
+
+int io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags)
+{
+    int (*real)(unsigned, struct io_uring *, unsigned) =
+        (int (*)(unsigned, struct io_uring *, unsigned))dlsym(RTLD_NEXT, "io_uring_queue_init");
+
+    kernel.asked++;
+    return kernel.forbidden ? -EPERM : real(entries, ring, flags);
+}
 
 int io_uring_submit(struct io_uring *ring)
 {
@@ -150,6 +162,22 @@ static void requests_that_the_kernel_takes_in_part_are_done(void **state)
     end();
 }
 
+static void without_a_ring_workers_do_it_all(void **state)
+{
+    (void)state;
+    memset(&kernel, 0, sizeof kernel);
+    kernel.forbidden = true;
+    begin();
+    assert_int_equal(kernel.asked, 1);
+    for (int i = 0; i < ROUNDS; i++) {
+        run_all(BYRE_OP_WRITE, i);
+        run_all(BYRE_OP_READ, i);
+    }
+    assert_int_equal(kernel.calls, 0);
+    end();
+    kernel.forbidden = false;
+}
+
 /* What was refused does not clog the ring for ever, and is not done a second time. */
 static void kernel_that_recovers_is_used_again(void **state)
 {
@@ -179,6 +207,7 @@ int main(void)
         TEST(requests_that_the_kernel_refuses_are_done),
         TEST(requests_that_the_kernel_takes_in_part_are_done),
         TEST(kernel_that_recovers_is_used_again),
+        TEST(without_a_ring_workers_do_it_all),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
