@@ -26,7 +26,7 @@ static uint64_t span(const struct byre_qcow2 *image)
 
 uint64_t byre_vm_state_goff(const struct byre_qcow2 *image)
 {
-    return byre_qcow2_header_l1_needed(&image->header, image->header.size) * span(image);
+    return byre_round_up(image->header.size, span(image));
 }
 
 bool byre_range_is_known(const struct byre_qcow2 *image, uint64_t goff, uint64_t length)
