@@ -531,17 +531,32 @@ int byre_disk_open_tree(json_t *tree, const struct byre_node_mode *mode, struct 
     return r < 0 ? r : disk_of_source(&source, &below, &options, ret_disk, err);
 }
 
-/* What the name and the options say. */
+/* What a name, a format and a list of options say together. */
+static int read_node(const char *name, const char *format, const char *options, json_t **ret_tree,
+                     struct byre_error *err)
+{
+    CLEANUP(tree) json_t *tree = NULL, *list = NULL;
+    int r = byre_source_read_name(name, format, &tree, err);
+
+    if (r == 0 && options)
+        r = byre_options_read_list(options, &list, err);
+    if (r == 0 && list && json_object_update(tree, list) < 0)
+        r = byre_error_set_errno(err, -ENOMEM, "options");
+    if (r == 0)
+        *ret_tree = STEAL(tree);
+    return r;
+}
+
 static int read_options(const char *name, const struct byre_open_options *options, json_t **ret_tree,
                         struct byre_error *err)
 {
-    CLEANUP(tree) json_t *tree = NULL, *list = NULL;
-    int r = byre_source_read_name(name, options->format, &tree, err);
+    CLEANUP(tree) json_t *tree = NULL, *backing = NULL;
+    int r = read_node(name, options->format, options->options, &tree, err);
 
-    if (r == 0 && options->options)
-        r = byre_options_read_list(options->options, &list, err);
-    if (r == 0 && list && json_object_update(tree, list) < 0)
-        r = byre_error_set_errno(err, -ENOMEM, "options");
+    if (r == 0 && options->backing)
+        r = read_node(options->backing, options->backing_format, options->backing_options, &backing, err);
+    if (r == 0 && backing)
+        r = byre_options_add_branch(tree, "backing", backing, err);
     if (r == 0)
         *ret_tree = STEAL(tree);
     return r;

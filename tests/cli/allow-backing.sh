@@ -21,6 +21,13 @@ for name in 'json:{"driver":"raw","file":{"driver":"file","filename":"base.raw"}
     assert_equal 1 "$CODE"
     assert_match "$refusal" "$ERR"
     assert_missing over.qcow2
+    run_fails 1 "$refusal" "$BYRE" io -s -c length top.qcow2
+    # Who says that there is nothing below, or something else, does not follow the name, with an overlay either.
+    for snapshot in '' -s; do
+        run_ok "$BYRE" io -c 'read -P 0 0 1M' $snapshot --image-opts driver=qcow2,file.filename=top.qcow2,backing=
+        run_ok "$BYRE" io -c 'read -P 0 0 1M' $snapshot --image-opts \
+            driver=qcow2,file.filename=top.qcow2,backing.driver=null-co,backing.read-zeroes=on
+    done
     # Neither opens what the image names.
     run_ok "$BYRE" info top.qcow2
     run_ok "$BYRE" check top.qcow2
