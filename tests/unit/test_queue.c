@@ -10,12 +10,15 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/endian.h"
 #include "byre/queue.h"
 #include "disk/flat_map.h"
+#include "disk/queue_ring.h"
 #include "disk_fixture.h"
 
 #define K 1024ULL
@@ -579,6 +582,56 @@ static void requests_wait_while_the_gate_is_closed(void **state)
     close_disk(disk);
 }
 
+/* A ring is allowed here? */
+static bool there_are_rings(void)
+{
+    int fd = eventfd(0, EFD_CLOEXEC);
+    struct byre_ring *ring = fd < 0 ? NULL : byre_ring_new(1, fd);
+    bool there = ring != NULL;
+
+    byre_ring_free(ring);
+    if (fd >= 0)
+        close(fd);
+    return there;
+}
+
+/* Until it is reaped, what is with the kernel keeps its clusters from being used again, and the gate from closing. */
+static void request_of_the_kernel_is_in_the_epoch_and_the_gate(void **state)
+{
+    struct byre_completion completion;
+    struct byre_request request;
+    struct byre_queue *queue;
+    struct byre_disk *disk;
+    uint8_t buf[512] = { 1 };
+    struct iovec iov = { buf, sizeof buf };
+    uint64_t tag;
+
+    (void)state;
+    if (!there_are_rings())
+        skip();
+    make_image(path("x"), 64 * K, 4096, NULL, NULL);
+    disk = open_disk(path("x"), true);
+    put(disk, 0, 64 * K, 3);
+    close_disk(disk);
+    disk = open_disk(path("x"), true);
+    expect(disk, 0, 64 * K, 3);
+    queue = new_queue(disk, 4);
+    /* Parts of pages are not written at once. */
+    request = (struct byre_request){
+        .op = BYRE_OP_WRITE, .goff = 512, .length = sizeof buf, .iov = &iov, .iov_count = 1,
+    };
+    assert_int_equal(byre_queue_submit(queue, &request, 1), 1);
+    tag = byre_epoch_now(disk->epoch);
+    assert_int_equal(atomic_load(&disk->gate.inside), 1);
+    assert_false(byre_epoch_passed(disk->epoch, tag));
+    assert_int_equal(byre_queue_reap(queue, &completion, 1, 1, 60000), 1);
+    assert_int_equal(completion.result, 0);
+    assert_int_equal(atomic_load(&disk->gate.inside), 0);
+    assert_true(byre_epoch_passed(disk->epoch, tag));
+    byre_queue_free(queue);
+    close_disk(disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -593,6 +646,7 @@ int main(void)
         TEST(known_and_cached_bytes_are_there_at_once),
         TEST(failure_is_told_with_its_message),
         TEST(requests_wait_while_the_gate_is_closed),
+        TEST(request_of_the_kernel_is_in_the_epoch_and_the_gate),
     };
 
     return cmocka_run_group_tests(tests, start_workers, end_workers);
