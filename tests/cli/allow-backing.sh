@@ -51,6 +51,14 @@ run_fails 1 "Unknown protocol 'image-opts'" "$BYRE" map --allow-backing=protocol
 run_fails 1 "^byre: Could not open 'image-opts:.*': Unknown protocol 'image-opts'\$" \
     "$BYRE" info --backing-chain --allow-backing=protocol own.qcow2
 
+# A path next to an image in a directory that looks like options is a path.
+mkdir image-opts:driver=null-co,x=
+qemu-img create -q -u -f qcow2 -b base.raw -F raw ./image-opts:driver=null-co,x=/top.qcow2 1M
+cp base.raw ./image-opts:driver=null-co,x=/
+name='json:{"driver":"qcow2","file":{"driver":"file","filename":"image-opts:driver=null-co,x=/top.qcow2"}}'
+run_ok "$BYRE" compare -F raw "$name" base.raw
+run_ok "$BYRE" info --backing-chain "$name"
+
 # Chains end.
 qemu-img create -q -u -f qcow2 -b 'json:{"file":{"driver":"file","filename":"loop.qcow2"}}' -F qcow2 loop.qcow2 1M
 run_fails 1 'infinite loop' "$BYRE" map --allow-backing=protocol loop.qcow2
