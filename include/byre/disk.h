@@ -46,6 +46,8 @@ struct byre_open_options {
     bool copy_on_read;       /* what a read takes from below is written into the top image; needs `writable` */
     bool protocol_backing;   /* follow names in images that are no paths: they may lead anywhere */
     const char *options;     /* a list of options, as after "image-opts:", put over what the name says; or NULL */
+    const char *backing;     /* what the image stands on, whatever it records: the caller's name; NULL: as recorded */
+    const char *backing_format, *backing_options; /* `format` and `options` of that */
 };
 
 /*

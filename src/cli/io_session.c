@@ -15,7 +15,6 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
-#include "base/name.h"
 #include "byre/create.h"
 #include "byre/debug.h"
 #include "cli/arguments.h"
@@ -93,10 +92,9 @@ static int check_how(const char *name, const struct byre_io_open *how)
     return 0;
 }
 
-/* The file under the name that the library takes. */
-static int open_name(const char *name, const struct byre_io_open *how, bool writable, struct byre_disk **ret_disk)
+static struct byre_open_options options_of(const struct byre_io_open *how, bool writable)
 {
-    const struct byre_open_options options = {
+    return (struct byre_open_options){
         .format = how->format,
         .cache = how->cache,
         .writable = writable,
@@ -105,12 +103,27 @@ static int open_name(const char *name, const struct byre_io_open *how, bool writ
         .protocol_backing = how->protocol_backing,
         .options = how->options,
     };
+}
+
+/* The file, or with `overlay` that one over it. */
+static int open_name(const char *name, const struct byre_io_open *how, bool writable, const char *overlay,
+                     struct byre_disk **ret_disk)
+{
+    struct byre_open_options options = options_of(how, writable);
     struct byre_error err = BYRE_ERROR_INIT;
     CLEANUP(free_ptr) char *full = NULL;
 
     if (byre_argument_image(name ? name : "", how->image_opts || !name, NULL, &full) < 0)
         return -1;
-    return byre_open(full, &options, ret_disk, &err) < 0 ? cannot_open_error(name, how, &err) : 0;
+    if (overlay) {
+        options.backing = full;
+        options.backing_format = how->format;
+        options.backing_options = how->options;
+        options.format = "qcow2";
+        options.options = NULL;
+        options.force_share = false;
+    }
+    return byre_open(overlay ? overlay : full, &options, ret_disk, &err) < 0 ? cannot_open_error(name, how, &err) : 0;
 }
 
 /* An empty file of its own for an overlay: malloced. */
@@ -133,41 +146,25 @@ static char *temporary_file(void)
     return NULL;
 }
 
-/* What an overlay over the disk is to be. */
-static struct byre_create_options overlay_of(const struct byre_disk *base, char *backing)
-{
-    return (struct byre_create_options){
-        .format = "qcow2",
-        .size = byre_get_size(base),
-        .backing_name = backing,
-        .backing_format = byre_layer_format(base, 0),
-    };
-}
-
-/* Makes the image that takes the writes of -s: its name, malloced, or NULL after a complaint. */
+/* Makes the image that takes the writes of -s: its name, malloced, or NULL after a complaint.  It records nothing of
+ * what it stands on: that is said when it is opened, in the words of the user. */
 static char *make_overlay(const char *name, const struct byre_io_open *how)
 {
-    CLEANUP(free_ptr) char *backing = NULL;
+    struct byre_create_options options = { .format = "qcow2" };
     struct byre_error err = BYRE_ERROR_INIT;
-    struct byre_create_options options;
     struct byre_disk *base;
-    char *overlay = NULL;
+    char *overlay;
 
-    if (open_name(name, how, false, &base) < 0)
+    if (open_name(name, how, false, NULL, &base) < 0)
         return NULL;
-    backing = realpath(byre_layer_name(base, 0), NULL);
-    if (!backing)
-        backing = strdup(byre_layer_name(base, 0));
-    if (!backing)
-        byre_die_no_memory();
-    options = overlay_of(base, backing);
+    options.size = byre_get_size(base);
+    byre_close(base, NULL); /* nothing was written */
     overlay = temporary_file();
     if (overlay && byre_create(overlay, &options, &err) < 0) {
         cannot_open_error(name, how, &err);
         unlink(overlay);
         free(STEAL(overlay));
     }
-    byre_close(base, NULL); /* nothing was written */
     return overlay;
 }
 
@@ -180,16 +177,7 @@ static void drop_overlay(struct byre_io_session *session)
 
 static int open_disk(struct byre_io_session *session, const char *name, const struct byre_io_open *how)
 {
-    /* The user has named what is below the overlay, whatever it is. */
-    const struct byre_io_open over = {
-        .format = "qcow2",
-        .cache = how->cache,
-        .copy_on_read = how->copy_on_read,
-        .protocol_backing = true,
-    };
-    const char *overlay = session->overlay;
-
-    if (open_name(overlay ? overlay : name, overlay ? &over : how, !how->read_only, &session->disk) < 0)
+    if (open_name(name, how, !how->read_only, session->overlay, &session->disk) < 0)
         return -1;
     (void)byre_debug_set_watch(session->disk, tell_break, NULL); /* where there are breakpoints */
     session->how = *how;

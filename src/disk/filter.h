@@ -12,7 +12,8 @@
 /* Shall the write of these bytes be one of zeros?  Then *ret_flags are for byre_write_zeroes. */
 bool byre_filter_finds_zeroes(const struct byre_disk *disk, const struct iovec *iov, int count, unsigned *ret_flags);
 
-/* Copy-on-read, before the range is read: brings up into layer 0 what is not there.  The caller is in no epoch. */
+/* Copy-on-read, before the range is read: brings up into layer 0 what is not there; nothing on a disk
+ * that has become read-only, which goes on reading.  The caller is in no epoch. */
 int byre_filter_copy_up(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err);
 
 /*

@@ -54,13 +54,15 @@ static int take_data_file(const struct byre_qcow2_header *header, struct byre_in
 }
 
 /* Moves the names from `header`, which keeps none. */
-static int take_names(struct byre_qcow2_header *header, const char *path, struct byre_info *info,
+static int take_names(struct byre_qcow2_header *header, const struct byre_node *node, struct byre_info *info,
                       struct byre_error *err)
 {
+    CLEANUP(free_ptr) char *above = node->path ? byre_name_of_path(node->path) : strdup(info->name);
+
     info->backing_name = STEAL(header->backing_name);
     info->backing_format = STEAL(header->backing_format);
     if (info->backing_name) {
-        info->backing_path = byre_resolve_name(path, info->backing_name);
+        info->backing_path = above ? byre_resolve_name(above, info->backing_name) : NULL;
         if (!info->backing_path)
             return byre_error_set_errno(err, -ENOMEM, "backing file name");
     }
@@ -98,7 +100,7 @@ static int read_qcow2(const struct byre_source *source, struct byre_info *info, 
     /* Tables past the end of the file are for check to report: what the header says can still be told. */
     rc = byre_qcow2_header_check_tables(&header, UINT64_MAX, err);
     if (rc == 0)
-        rc = take_names(&header, source->node.path ? source->node.path : info->name, info, err);
+        rc = take_names(&header, &source->node, info, err);
     if (rc == 0)
         rc = byre_info_read_snapshots(store, &header, info, err);
     if (rc == 0)

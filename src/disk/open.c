@@ -297,7 +297,7 @@ static int add_recorded_name(const struct byre_disk *disk, const struct below *b
 {
     const struct byre_layer *last = &disk->layers[disk->layer_count - 1];
     CLEANUP(tree) json_t *named = NULL;
-    CLEANUP(free_ptr) char *name = NULL;
+    CLEANUP(free_ptr) char *name = NULL, *above = NULL;
     int r;
 
     if (!below->trusted) {
@@ -305,7 +305,9 @@ static int add_recorded_name(const struct byre_disk *disk, const struct below *b
         if (r < 0)
             return r;
     }
-    name = byre_resolve_name(last->path ? last->path : last->name, below->name);
+    /* A directory may be called as a protocol is. */
+    above = last->path ? byre_name_of_path(last->path) : strdup(last->name);
+    name = above ? byre_resolve_name(above, below->name) : NULL;
     if (!name)
         return byre_error_set_errno(err, -ENOMEM, "Could not open '%s'", below->name);
     r = byre_options_read_name(name, &named, err);
@@ -531,17 +533,32 @@ int byre_disk_open_tree(json_t *tree, const struct byre_node_mode *mode, struct 
     return r < 0 ? r : disk_of_source(&source, &below, &options, ret_disk, err);
 }
 
-/* What the name and the options say. */
+/* What a name, a format and a list of options say together. */
+static int read_node(const char *name, const char *format, const char *options, json_t **ret_tree,
+                     struct byre_error *err)
+{
+    CLEANUP(tree) json_t *tree = NULL, *list = NULL;
+    int r = byre_source_read_name(name, format, &tree, err);
+
+    if (r == 0 && options)
+        r = byre_options_read_list(options, &list, err);
+    if (r == 0 && list && json_object_update(tree, list) < 0)
+        r = byre_error_set_errno(err, -ENOMEM, "options");
+    if (r == 0)
+        *ret_tree = STEAL(tree);
+    return r;
+}
+
 static int read_options(const char *name, const struct byre_open_options *options, json_t **ret_tree,
                         struct byre_error *err)
 {
-    CLEANUP(tree) json_t *tree = NULL, *list = NULL;
-    int r = byre_source_read_name(name, options->format, &tree, err);
+    CLEANUP(tree) json_t *tree = NULL, *backing = NULL;
+    int r = read_node(name, options->format, options->options, &tree, err);
 
-    if (r == 0 && options->options)
-        r = byre_options_read_list(options->options, &list, err);
-    if (r == 0 && list && json_object_update(tree, list) < 0)
-        r = byre_error_set_errno(err, -ENOMEM, "options");
+    if (r == 0 && options->backing)
+        r = read_node(options->backing, options->backing_format, options->backing_options, &backing, err);
+    if (r == 0 && backing)
+        r = byre_options_add_branch(tree, "backing", backing, err);
     if (r == 0)
         *ret_tree = STEAL(tree);
     return r;

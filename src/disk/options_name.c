@@ -35,8 +35,7 @@ static int add_file(json_t *tree, const char *driver, const char *path, struct b
     return r < 0 ? r : byre_options_add_text(tree, "filename", name, err);
 }
 
-/* Puts `branch` into the tree, below `key`. */
-static int add_branch(json_t *tree, const char *key, const json_t *branch, struct byre_error *err)
+int byre_options_add_branch(json_t *tree, const char *key, const json_t *branch, struct byre_error *err)
 {
     const char *name;
     json_t *value;
@@ -72,7 +71,7 @@ static int add_blkdebug(json_t *tree, const char *rest, unsigned depth, struct b
         r = byre_options_add_text(tree, "driver", "blkdebug", err);
     if (r == 0 && *config)
         r = byre_options_add_text(tree, "config", config, err);
-    return r < 0 ? r : add_branch(tree, "image", image, err);
+    return r < 0 ? r : byre_options_add_branch(tree, "image", image, err);
 }
 
 static int add_null(json_t *tree, const char *driver, const char *rest, struct byre_error *err)
@@ -160,7 +159,7 @@ int byre_options_read_name(const char *name, json_t **ret_tree, struct byre_erro
     if (r < 0)
         return r;
     tree = json_object();
-    r = tree ? add_branch(tree, "file", node, err) : byre_error_set_errno(err, -ENOMEM, "options");
+    r = tree ? byre_options_add_branch(tree, "file", node, err) : byre_error_set_errno(err, -ENOMEM, "options");
     if (r == 0)
         *ret_tree = STEAL(tree);
     return r;

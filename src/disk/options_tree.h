@@ -65,6 +65,9 @@ int byre_options_take_branch(json_t *tree, const char *key, json_t **ret_branch,
 /* Puts in what is missing: 0 or -ENOMEM. */
 int byre_options_add_text(json_t *tree, const char *key, const char *value, struct byre_error *err);
 
+/* Puts the keys of `branch` in with "KEY." in front, in the place of those that are there: 0, -EINVAL or -ENOMEM. */
+int byre_options_add_branch(json_t *tree, const char *key, const json_t *branch, struct byre_error *err);
+
 /* The key that QEMU would find left over first; NULL if the tree is empty.  It lives as long as the tree. */
 const char *byre_options_left(const json_t *tree);
 

@@ -153,23 +153,18 @@ static void raise_event(const struct byre_queue *queue)
     (void)eventfd_write(queue->event_fd, 1);
 }
 
-/* Moves the buffers of the vector one after the other. */
+/* All of the vector at once: filters and the engine are to see whole clusters where there are some. */
 static int move_blocking(struct byre_disk *disk, const struct byre_request *request)
 {
-    uint64_t goff = request->goff, left = request->length;
-    int r = 0;
+    uint64_t length = 0;
 
-    for (int i = 0; r == 0 && i < request->iov_count && left; i++) {
-        size_t part = MIN((uint64_t)request->iov[i].iov_len, left);
-
-        r = request->op == BYRE_OP_READ ? byre_pread(disk, request->iov[i].iov_base, part, goff, request->err)
-                                        : byre_pwrite(disk, request->iov[i].iov_base, part, goff, request->err);
-        goff += part;
-        left -= part;
-    }
-    if (r == 0 && left)
-        return byre_error_set(request->err, -EINVAL, "the buffers are shorter than the request");
-    return r;
+    if (request->iov_count < 0 || !byre_iov_length(request->iov, request->iov_count, &length) ||
+        length != request->length)
+        return byre_error_set(request->err, -EINVAL, "the buffers are %s than the request",
+                              length < request->length ? "shorter" : "longer");
+    if (request->op == BYRE_OP_READ)
+        return byre_preadv(disk, request->iov, request->iov_count, request->goff, request->err);
+    return byre_pwritev(disk, request->iov, request->iov_count, request->goff, 0, request->err);
 }
 
 static int do_blocking(struct byre_disk *disk, const struct byre_request *request)

@@ -133,7 +133,7 @@ static int show_filters(struct opening *opening, struct byre_error *err)
 
 static int probe(struct byre_store *store, enum byre_driver *ret_driver, struct byre_error *err)
 {
-    uint8_t bytes[BYRE_SECTOR];
+    uint8_t bytes[BYRE_SECTOR] = { 0 }; /* a null node may leave them as they are */
     uint64_t size;
     int r = byre_store_size(store, &size, err);
 

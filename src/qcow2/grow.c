@@ -138,7 +138,7 @@ static int zero_tail(struct byre_qcow2 *image, uint64_t end, struct byre_error *
     CLEANUP(free_ptr) uint8_t *tail = malloc(MAX(length, (uint64_t)SECTOR));
     struct iovec sector = { tail, SECTOR };
     byre_extent_vec extents = VEC_INIT;
-    struct byre_extent extent;
+    struct byre_extent extent = { 0 };
     int rc;
 
     if (!tail)
@@ -149,10 +149,11 @@ static int zero_tail(struct byre_qcow2 *image, uint64_t end, struct byre_error *
     if (rc < 0 || byre_is_zero(tail, length))
         return rc;
     rc = byre_qcow2_map(image, end, length, &extents, err);
+    if (rc == 0)
+        extent = extents.ptr[0];
+    vec_done(&extents);
     if (rc < 0)
         return rc;
-    extent = extents.ptr[0];
-    vec_done(&extents);
     if (extent.kind == BYRE_EXTENT_DATA && extent.exclusive)
         return byre_alloc_zero_fill(image, extent.hoff, length, err);
     /* Copy-on-write puts zeros past the end of the disk. */

@@ -21,6 +21,13 @@ for name in 'json:{"driver":"raw","file":{"driver":"file","filename":"base.raw"}
     assert_equal 1 "$CODE"
     assert_match "$refusal" "$ERR"
     assert_missing over.qcow2
+    run_fails 1 "$refusal" "$BYRE" io -s -c length top.qcow2
+    # Who says that there is nothing below, or something else, does not follow the name, with an overlay either.
+    for snapshot in '' -s; do
+        run_ok "$BYRE" io -c 'read -P 0 0 1M' $snapshot --image-opts driver=qcow2,file.filename=top.qcow2,backing=
+        run_ok "$BYRE" io -c 'read -P 0 0 1M' $snapshot --image-opts \
+            driver=qcow2,file.filename=top.qcow2,backing.driver=null-co,backing.read-zeroes=on
+    done
     # Neither opens what the image names.
     run_ok "$BYRE" info top.qcow2
     run_ok "$BYRE" check top.qcow2
@@ -43,6 +50,14 @@ qemu-img create -q -u -f qcow2 -b image-opts:file.filename=base.raw -F raw own.q
 run_fails 1 "Unknown protocol 'image-opts'" "$BYRE" map --allow-backing=protocol own.qcow2
 run_fails 1 "^byre: Could not open 'image-opts:.*': Unknown protocol 'image-opts'\$" \
     "$BYRE" info --backing-chain --allow-backing=protocol own.qcow2
+
+# A path next to an image in a directory that looks like options is a path.
+mkdir image-opts:driver=null-co,x=
+qemu-img create -q -u -f qcow2 -b base.raw -F raw ./image-opts:driver=null-co,x=/top.qcow2 1M
+cp base.raw ./image-opts:driver=null-co,x=/
+name='json:{"driver":"qcow2","file":{"driver":"file","filename":"image-opts:driver=null-co,x=/top.qcow2"}}'
+run_ok "$BYRE" compare -F raw "$name" base.raw
+run_ok "$BYRE" info --backing-chain "$name"
 
 # Chains end.
 qemu-img create -q -u -f qcow2 -b 'json:{"file":{"driver":"file","filename":"loop.qcow2"}}' -F qcow2 loop.qcow2 1M

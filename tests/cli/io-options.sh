@@ -78,6 +78,10 @@ same_code 1 --image-opts -f raw -c length driver=raw,file.filename=some.raw
 same_code 1 --image-opts -c 'open -o driver=qcow2 base.qcow2'
 same_code 0 --image-opts -s -c 'write -P 9 0 64k' -c 'read -P 9 0 64k' driver=qcow2,file.filename=base.qcow2
 same_code 0 -c 'read -P 7 0 64k' 'json:{"driver":"qcow2","file":{"driver":"file","filename":"base.qcow2"}}'
+same_code 0 -s -c 'write -P 9 0 64k' -c 'read -P 0 64k 64k' -c map \
+    'json:{"driver":"qcow2","file":{"driver":"file","filename":"top.qcow2"},"backing":null}'
+same_code 0 --image-opts -s -c 'write -P 9 0 64k' -c 'read -P 9 0 64k' -c 'write -P 9 5 5' -c reopen -c 'read -P 9 5 5' \
+    driver=qcow2,file.filename=top.qcow2,backing.driver=raw,backing.file.filename=some.raw
 same_code 0 -s -f qcow2 -c 'write -P 9 0 64k' -c 'read -P 9 0 64k' -c 'read -P 7 64k 64k' blkdebug::base.qcow2
 same_code 0 --image-opts -c 'write -P 0 0 64k' -c 'discard 64k 64k' -c map \
     driver=qcow2,detect-zeroes=unmap,discard=unmap,file.filename=base.qcow2

@@ -294,6 +294,30 @@ static void copy_on_read_brings_up_what_is_read(void **state)
     must_refuse(path("top"), &(struct byre_open_options){ .copy_on_read = true }, "copy-on-read on read-only");
 }
 
+/* Bringing up is no part of what was asked for. */
+static void copy_on_read_goes_on_reading_when_it_cannot_write(void **state)
+{
+    const struct byre_open_options options = { .writable = true, .copy_on_read = true };
+    struct byre_disk *disk;
+
+    (void)state;
+    make_image(path("base"), M, 4096, NULL, NULL);
+    disk = open_disk(path("base"), true);
+    put(disk, 0, M / 2, 'b');
+    close_disk(disk);
+    make_image(path("top"), M, 4096, "base", "qcow2");
+    disk = open_with(text("image-opts:driver=qcow2,file.driver=blkdebug,file.image.filename=%s,"
+                          "file.inject-error.0.event=flush_to_disk,file.inject-error.0.iotype=flush", path("top")),
+                     &options);
+    put(disk, 4096, 4096, 't');
+    assert_int_equal(byre_flush(disk, NULL), -EIO);
+    assert_int_equal(byre_pwrite(disk, "x", 1, 0, NULL), -EROFS);
+    expect(disk, 0, 4096, 'b');
+    expect(disk, 4096, 4096, 't');
+    assert_int_equal(kind_at(disk, 0), BYRE_EXTENT_HOLE);
+    byre_close(disk, NULL);
+}
+
 static void detect_zeroes_turns_writes_into_zeroes(void **state)
 {
     struct byre_open_options options = { .writable = true, .detect_zeroes = BYRE_DETECT_ZEROES_ON };
@@ -402,6 +426,7 @@ int main(void)
         TEST(backing_is_taken_from_options),
         TEST(zeros_hide_a_backing_that_no_header_names),
         TEST(copy_on_read_brings_up_what_is_read),
+        TEST(copy_on_read_goes_on_reading_when_it_cannot_write),
         TEST(detect_zeroes_turns_writes_into_zeroes),
         TEST(compress_writes_whole_clusters_compressed),
         TEST(discard_is_ignored_where_options_say_so),

@@ -10,11 +10,14 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/endian.h"
 #include "byre/queue.h"
+#include "disk/queue_ring.h"
 #include "disk_fixture.h"
 
 #define K 1024ULL
@@ -261,7 +264,7 @@ static void misuse_is_refused_and_changes_nothing(void **state)
     struct byre_error err = BYRE_ERROR_INIT;
     struct byre_disk *disk, *reader;
     struct byre_queue *queue;
-    uint8_t buf[1024];
+    uint8_t buf[1024] = { 1 };
     struct iovec iov = { buf, sizeof buf };
 
     (void)state;
@@ -280,6 +283,7 @@ static void misuse_is_refused_and_changes_nothing(void **state)
         .op = BYRE_OP_WRITE, .length = sizeof buf + 1, .iov = &iov, .iov_count = 1, .err = &err,
     }), -EINVAL);
     assert_string_equal(err.text, "the buffers are shorter than the request");
+    expect(disk, 0, sizeof buf, 0);
     assert_int_equal(move(queue, BYRE_OP_WRITE, buf, 0, 0), 0);
     assert_int_equal(run(queue, (struct byre_request){ .op = BYRE_OP_FLUSH }), 0);
     byre_queue_free(queue);
@@ -479,6 +483,56 @@ static void requests_wait_while_the_gate_is_closed(void **state)
     close_disk(disk);
 }
 
+/* A ring is allowed here? */
+static bool there_are_rings(void)
+{
+    int fd = eventfd(0, EFD_CLOEXEC);
+    struct byre_ring *ring = fd < 0 ? NULL : byre_ring_new(1, fd);
+    bool there = ring != NULL;
+
+    byre_ring_free(ring);
+    if (fd >= 0)
+        close(fd);
+    return there;
+}
+
+/* Until it is reaped, what is with the kernel keeps its clusters from being used again, and the gate from closing. */
+static void request_of_the_kernel_is_in_the_epoch_and_the_gate(void **state)
+{
+    struct byre_completion completion;
+    struct byre_request request;
+    struct byre_queue *queue;
+    struct byre_disk *disk;
+    uint8_t buf[512] = { 1 };
+    struct iovec iov = { buf, sizeof buf };
+    uint64_t tag;
+
+    (void)state;
+    if (!there_are_rings())
+        skip();
+    make_image(path("x"), 64 * K, 4096, NULL, NULL);
+    disk = open_disk(path("x"), true);
+    put(disk, 0, 64 * K, 3);
+    close_disk(disk);
+    disk = open_disk(path("x"), true);
+    expect(disk, 0, 64 * K, 3);
+    queue = new_queue(disk, 4);
+    /* Parts of pages are not written at once. */
+    request = (struct byre_request){
+        .op = BYRE_OP_WRITE, .goff = 512, .length = sizeof buf, .iov = &iov, .iov_count = 1,
+    };
+    assert_int_equal(byre_queue_submit(queue, &request, 1), 1);
+    tag = byre_epoch_now(disk->epoch);
+    assert_int_equal(atomic_load(&disk->gate.inside), 1);
+    assert_false(byre_epoch_passed(disk->epoch, tag));
+    assert_int_equal(byre_queue_reap(queue, &completion, 1, 1, 60000), 1);
+    assert_int_equal(completion.result, 0);
+    assert_int_equal(atomic_load(&disk->gate.inside), 0);
+    assert_true(byre_epoch_passed(disk->epoch, tag));
+    byre_queue_free(queue);
+    close_disk(disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -490,6 +544,7 @@ int main(void)
         TEST(known_and_cached_bytes_are_there_at_once),
         TEST(failure_is_told_with_its_message),
         TEST(requests_wait_while_the_gate_is_closed),
+        TEST(request_of_the_kernel_is_in_the_epoch_and_the_gate),
     };
 
     return cmocka_run_group_tests(tests, start_workers, end_workers);
