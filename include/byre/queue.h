@@ -71,7 +71,11 @@ int byre_queue_new(struct byre_disk *disk, struct byre_workers *workers, const s
 /* Waits for what is under way.  NULL is allowed. */
 void byre_queue_free(struct byre_queue *queue);
 
-/* Starts the first of `count` requests, as many as there is room for: returns how many. */
+/*
+ * Starts the first of `count` requests, as many as there is room for: returns how many.  What is under way keeps a
+ * disk from growing until it is reaped: a thread with such requests makes no blocking call on the disk where another
+ * one may call byre_truncate or byre_write_vm_state.
+ */
 unsigned byre_queue_submit(struct byre_queue *queue, const struct byre_request *requests, unsigned count);
 
 /*

@@ -52,7 +52,7 @@ struct bench_args {
     const char *format;
     enum byre_cache cache;
     bool image_opts, allow_protocol;
-    bool native, quiet, force_share, has_step, has_interval;
+    bool native, quiet, force_share, has_step;
     struct byre_bench_options bench;
 };
 

@@ -72,7 +72,8 @@ static int check_change(struct byre_disk *disk, uint64_t goff, uint64_t length, 
 
 int byre_disk_finish(struct byre_disk *disk, int r)
 {
-    if (r == -EIO && disk->map)
+    /* Not `map`: extents come here outside the gate, and growing makes another one. */
+    if (r == -EIO && disk->layers[0].qcow2)
         byre_qcow2_mark_corrupt(disk->layers[0].qcow2);
     return r;
 }
@@ -455,6 +456,7 @@ bool byre_layer_is_preallocated(struct byre_disk *disk, unsigned layer)
 {
     struct byre_qcow2 *image = layer < disk->layer_count ? disk->layers[layer].qcow2 : NULL;
     uint64_t bytes, there, enough, used;
+    GATE_SCOPE(&disk->gate);
 
     if (!image || byre_store_allocated_size(disk->layers[layer].store, &bytes, NULL) < 0 || bytes == UINT64_MAX)
         return false;

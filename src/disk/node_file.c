@@ -69,8 +69,9 @@ static int take_locking(json_t *tree, bool *no_lock, struct byre_error *err)
     static const char *const words[] = { "auto", "on", "off", NULL };
     int i = 0, r = byre_options_take_word(tree, "locking", words, &i, err);
 
-    if (r > 0)
-        *no_lock = i == 2;
+    /* Who opens the image may have asked for none already. */
+    if (r > 0 && i == 2)
+        *no_lock = true;
     return r < 0 ? r : 0;
 }
 
