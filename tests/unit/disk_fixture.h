@@ -149,6 +149,18 @@ static inline void expect(struct byre_disk *disk, uint64_t goff, size_t length, 
     free(buf);
 }
 
+/* What the top image says of `goff`. */
+static inline enum byre_extent_kind kind_at(struct byre_disk *disk, uint64_t goff)
+{
+    byre_extent_vec extents = VEC_INIT;
+    enum byre_extent_kind kind;
+
+    must(byre_qcow2_map(disk->layers[0].qcow2, goff, 1, &extents, err));
+    kind = extents.ptr[0].kind;
+    vec_done(&extents);
+    return kind;
+}
+
 /* Writes a compressed cluster with these contents, straight through the engine. */
 static inline void put_compressed(struct byre_disk *disk, uint64_t goff, const uint8_t *bytes)
 {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/endian.h"
 #include "qcow2/check.h"
 #include "qcow2/header_read.h"
 #include "qcow2/qcow2.h"
@@ -103,6 +104,23 @@ static inline int engine_byte(struct engine *engine, uint64_t goff)
     if (extent.kind == BYRE_EXTENT_DATA)
         assert_int_equal(byre_store_pread(engine->store, &byte, 1, extent.hoff, NULL), 0);
     return byte;
+}
+
+/* The number at a place of the file. */
+static inline uint64_t get64(struct engine *engine, uint64_t hoff)
+{
+    uint8_t bytes[8];
+
+    assert_int_equal(byre_store_pread(engine->store, bytes, sizeof bytes, hoff, NULL), 0);
+    return byre_get_be64(bytes);
+}
+
+static inline void put64(struct engine *engine, uint64_t hoff, uint64_t value)
+{
+    uint8_t bytes[8];
+
+    byre_put_be64(bytes, value);
+    assert_int_equal(byre_store_pwrite(engine->store, bytes, sizeof bytes, hoff, NULL), 0);
 }
 
 #endif

@@ -269,17 +269,6 @@ static void zeros_without_fallback_are_refused_by_an_old_overlay(void **state)
 
 /* --- compression ---------------------------------------------------------------------------------------- */
 
-static enum byre_extent_kind kind_at(struct byre_disk *disk, uint64_t goff)
-{
-    byre_extent_vec extents = VEC_INIT;
-    enum byre_extent_kind kind;
-
-    must(byre_disk_map(disk, 0, goff, 512, &extents, err));
-    kind = extents.ptr[0].kind;
-    vec_done(&extents);
-    return kind;
-}
-
 static void compressed_write_takes_whole_clusters(void **state)
 {
     static uint8_t bytes[4 * CLUSTER], found[4 * CLUSTER];

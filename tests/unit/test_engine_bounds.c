@@ -39,22 +39,6 @@ int __wrap_nanosleep(const struct timespec *wanted, struct timespec *rest)
     return 0;
 }
 
-static uint64_t get64(struct engine *engine, uint64_t hoff)
-{
-    uint8_t bytes[8];
-
-    assert_int_equal(byre_store_pread(engine->store, bytes, sizeof bytes, hoff, NULL), 0);
-    return byre_get_be64(bytes);
-}
-
-static void put64(struct engine *engine, uint64_t hoff, uint64_t value)
-{
-    uint8_t bytes[8];
-
-    byre_put_be64(bytes, value);
-    assert_int_equal(byre_store_pwrite(engine->store, bytes, sizeof bytes, hoff, NULL), 0);
-}
-
 /* --- waiting --------------------------------------------------------------------------------------------- */
 
 /* A device that is full; *ret_used is where the disk begins to have nothing. */

@@ -30,22 +30,6 @@ struct places {
     uint64_t l1, reftable, refblock, l2, other_l2, data;
 };
 
-static uint64_t get64(struct engine *engine, uint64_t hoff)
-{
-    uint8_t bytes[8];
-
-    assert_int_equal(byre_store_pread(engine->store, bytes, sizeof bytes, hoff, NULL), 0);
-    return byre_get_be64(bytes);
-}
-
-static void put64(struct engine *engine, uint64_t hoff, uint64_t value)
-{
-    uint8_t bytes[8];
-
-    byre_put_be64(bytes, value);
-    assert_int_equal(byre_store_pwrite(engine->store, bytes, sizeof bytes, hoff, NULL), 0);
-}
-
 static void set_refcount(struct engine *engine, const struct places *at, uint64_t hoff, uint8_t count)
 {
     uint8_t bytes[2] = { 0, count };

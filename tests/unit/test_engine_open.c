@@ -30,21 +30,19 @@ static void closed_image(struct engine *engine)
     assert_int_equal(record_store_restart(engine->store), 0);
 }
 
-static void put64(struct engine *engine, uint64_t hoff, uint64_t value)
-{
-    uint8_t bytes[8];
-
-    byre_put_be64(bytes, value);
-    assert_int_equal(byre_store_pwrite(engine->store, bytes, sizeof bytes, hoff, NULL), 0);
-    assert_int_equal(record_store_restart(engine->store), 0);
-}
-
 static void put32(struct engine *engine, uint64_t hoff, uint32_t value)
 {
     uint8_t bytes[4];
 
     byre_put_be32(bytes, value);
     assert_int_equal(byre_store_pwrite(engine->store, bytes, sizeof bytes, hoff, NULL), 0);
+    assert_int_equal(record_store_restart(engine->store), 0);
+}
+
+/* It was there before the log. */
+static void spoil64(struct engine *engine, uint64_t hoff, uint64_t value)
+{
+    put64(engine, hoff, value);
     assert_int_equal(record_store_restart(engine->store), 0);
 }
 
@@ -114,13 +112,13 @@ static void unsupported_features_are_refused_by_name(void **state)
     (void)state;
     engine_plain(&engine, 14, 64 * K);
     assert_int_equal(byre_qcow2_close(engine.image, NULL), 0);
-    put64(&engine, BYRE_QCOW2_AT_INCOMPAT, BYRE_QCOW2_INCOMPAT_DATA_FILE);
+    spoil64(&engine, BYRE_QCOW2_AT_INCOMPAT, BYRE_QCOW2_INCOMPAT_DATA_FILE);
     refused(&engine, false, -ENOTSUP, "external data file");
     refused(&engine, true, -ENOTSUP, "external data file");
-    put64(&engine, BYRE_QCOW2_AT_INCOMPAT, BYRE_QCOW2_INCOMPAT_EXTENDED_L2);
+    spoil64(&engine, BYRE_QCOW2_AT_INCOMPAT, BYRE_QCOW2_INCOMPAT_EXTENDED_L2);
     refused(&engine, false, -ENOTSUP, "extended L2");
     refused(&engine, true, -ENOTSUP, "extended L2");
-    put64(&engine, BYRE_QCOW2_AT_INCOMPAT, 1ULL << 40);
+    spoil64(&engine, BYRE_QCOW2_AT_INCOMPAT, 1ULL << 40);
     assert_int_equal(open_it(&engine, false), -ENOTSUP);
     byre_store_close(engine.store);
 }
@@ -131,7 +129,7 @@ static void corrupt_image_is_opened_for_reading_only(void **state)
 
     (void)state;
     closed_image(&engine);
-    put64(&engine, BYRE_QCOW2_AT_INCOMPAT, BYRE_QCOW2_INCOMPAT_CORRUPT);
+    spoil64(&engine, BYRE_QCOW2_AT_INCOMPAT, BYRE_QCOW2_INCOMPAT_CORRUPT);
     refused(&engine, true, -EACCES, "corrupt");
     opens(&engine, false);
     assert_int_equal(byre_qcow2_close(engine.image, NULL), 0);
@@ -147,7 +145,7 @@ static void image_with_snapshots_is_opened_for_reading_only(void **state)
     closed_image(&engine);
     /* Number and place of the table. */
     put32(&engine, AT_SNAPSHOTS, 1);
-    put64(&engine, AT_SNAPSHOTS + 4, 20 * K);
+    spoil64(&engine, AT_SNAPSHOTS + 4, 20 * K);
     refused(&engine, true, -ENOTSUP, "snapshots");
     opens(&engine, false);
     assert_int_equal(byre_qcow2_close(engine.image, NULL), 0);
@@ -176,7 +174,7 @@ static void image_with_bitmaps_is_opened_for_reading_only(void **state)
     byre_put_be64(bitmaps + 8, 24);
     byre_put_be64(bitmaps + 16, 40 * K);
     add_extension(&engine, BYRE_QCOW2_EXT_BITMAPS, bitmaps, sizeof bitmaps);
-    put64(&engine, BYRE_QCOW2_AT_AUTOCLEAR, BYRE_QCOW2_AUTOCLEAR_BITMAPS);
+    spoil64(&engine, BYRE_QCOW2_AT_AUTOCLEAR, BYRE_QCOW2_AUTOCLEAR_BITMAPS);
     refused(&engine, true, -ENOTSUP, "bitmaps");
     assert_int_equal(autoclear(&engine), BYRE_QCOW2_AUTOCLEAR_BITMAPS);
     opens(&engine, false);
@@ -190,7 +188,7 @@ static void autoclear_bits_go_before_the_first_write(void **state)
 
     (void)state;
     closed_image(&engine);
-    put64(&engine, BYRE_QCOW2_AT_AUTOCLEAR, 1ULL << 33 | 1ULL << 2);
+    spoil64(&engine, BYRE_QCOW2_AT_AUTOCLEAR, 1ULL << 33 | 1ULL << 2);
     opens(&engine, false);
     assert_int_equal(byre_qcow2_close(engine.image, NULL), 0);
     assert_int_equal(autoclear(&engine), 1ULL << 33 | 1ULL << 2);
@@ -212,7 +210,7 @@ static void make_dirty(struct engine *engine, unsigned lost)
     byre_refcount_set(block, lost, 4, 0);
     byre_refcount_set(block, 20, 4, 3); /* and a leak */
     assert_int_equal(byre_store_pwrite(engine->store, block, sizeof block, 2 * 4096, NULL), 0);
-    put64(engine, BYRE_QCOW2_AT_INCOMPAT, BYRE_QCOW2_INCOMPAT_DIRTY);
+    spoil64(engine, BYRE_QCOW2_AT_INCOMPAT, BYRE_QCOW2_INCOMPAT_DIRTY);
 }
 
 static void dirty_image_is_mended_when_it_is_opened_for_writing(void **state)
@@ -269,7 +267,7 @@ static void unknown_extensions_outlive_writes(void **state)
                0, 0);
     assert_int_equal(byre_qcow2_close(engine.image, NULL), 0);
     add_extension(&engine, 0x12345678, words, sizeof words);
-    put64(&engine, BYRE_QCOW2_AT_AUTOCLEAR, 1ULL << 5);
+    spoil64(&engine, BYRE_QCOW2_AT_AUTOCLEAR, 1ULL << 5);
     assert_int_equal(open_it(&engine, true), 0);
     assert_int_equal(engine_write(&engine, 0, 100 * K, 'n'), 0);
     assert_int_equal(byre_qcow2_close(engine.image, NULL), 0);

@@ -257,17 +257,6 @@ static void zeros_hide_a_backing_that_no_header_names(void **state)
 
 /* --- filters -------------------------------------------------------------------------------------------- */
 
-static unsigned kind_at(struct byre_disk *disk, uint64_t goff)
-{
-    byre_extent_vec extents = VEC_INIT;
-    unsigned kind;
-
-    must(byre_qcow2_map(disk->layers[0].qcow2, goff, 1, &extents, err));
-    kind = extents.ptr[0].kind;
-    vec_done(&extents);
-    return kind;
-}
-
 static void copy_on_read_brings_up_what_is_read(void **state)
 {
     const struct byre_open_options options = { .writable = true, .copy_on_read = true };

@@ -10,67 +10,11 @@
 
 #include <cmocka.h>
 
-#include "byre/queue.h"
 #include "disk/flat_map.h"
 #include "disk_fixture.h"
+#include "queue_fixture.h"
 
 #define K 1024ULL
-
-static struct byre_workers *workers;
-
-static int start_workers(void **state)
-{
-    (void)state;
-    return byre_workers_new(4, &workers, NULL);
-}
-
-static int end_workers(void **state)
-{
-    (void)state;
-    byre_workers_free(workers);
-    return 0;
-}
-
-static struct byre_queue *new_queue(struct byre_disk *disk, unsigned depth)
-{
-    struct byre_queue *queue = NULL;
-
-    must(byre_queue_new(disk, workers, &(struct byre_queue_options){ .depth = depth }, &queue, err));
-    return queue;
-}
-
-/* One request, waited for. */
-static int run(struct byre_queue *queue, struct byre_request request)
-{
-    struct byre_completion completion;
-
-    request.cookie = &completion;
-    assert_int_equal(byre_queue_submit(queue, &request, 1), 1);
-    assert_int_equal(byre_queue_reap(queue, &completion, 1, 1, 60000), 1);
-    assert_ptr_equal(completion.cookie, &completion);
-    assert_int_equal(byre_queue_pending(queue), 0);
-    return completion.result;
-}
-
-static int move(struct byre_queue *queue, enum byre_op op, void *buf, size_t length, uint64_t goff)
-{
-    struct iovec iov = { buf, length };
-
-    return run(queue, (struct byre_request){
-        .op = op, .goff = goff, .length = length, .iov = &iov, .iov_count = 1,
-    });
-}
-
-static enum byre_extent_kind kind_at(struct byre_disk *disk, uint64_t goff)
-{
-    byre_extent_vec extents = VEC_INIT;
-    enum byre_extent_kind kind;
-
-    must(byre_qcow2_map(disk->layers[0].qcow2, goff, 1, &extents, err));
-    kind = extents.ptr[0].kind;
-    vec_done(&extents);
-    return kind;
-}
 
 static struct byre_queue *open_with_queue(const char *name, struct byre_open_options options, struct byre_disk **disk)
 {
