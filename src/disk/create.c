@@ -237,6 +237,7 @@ static int make_file(struct byre_disk *disk, const struct plan *plan,
 
     if (r < 0)
         return r;
+    layer->data = layer->store;
     disk->unsealed = true;
     if (!plan->qcow2)
         return make_raw(layer, plan, err);

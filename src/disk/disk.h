@@ -25,6 +25,7 @@ struct json_t;
 
 struct byre_layer {
     struct byre_store *store;
+    struct byre_store *data;   /* where extents of kind data lie: the same store */
     struct byre_qcow2 *qcow2;  /* NULL: raw */
     char *name;                /* as QEMU prints it */
     bool has_exact;            /* the name is a short one, not json: */

@@ -221,7 +221,7 @@ static int write_fast(struct byre_disk *disk, const struct source *source, uint6
         if (extent->kind != BYRE_EXTENT_DATA || extent->layer != 0 || !extent->exclusive)
             break;
         byre_store_event(disk->layers[0].store, BYRE_EVENT_WRITE_AIO);
-        r = write_part(disk->layers[0].store, source, from + *ret_done, extent->length, extent->hoff, err);
+        r = write_part(disk->layers[0].data, source, from + *ret_done, extent->length, extent->hoff, err);
         *ret_done += extent->length;
     }
     byre_epoch_leave(disk->epoch, ticket);

@@ -36,7 +36,7 @@ int byre_disk_move(struct byre_disk *disk, const struct byre_extent *extent, uin
         return 0;
     case BYRE_EXTENT_DATA:
         byre_store_event(disk->layers[extent->layer].store, BYRE_EVENT_READ_AIO);
-        return byre_store_pread(disk->layers[extent->layer].store, buf, extent->length, extent->hoff, err);
+        return byre_store_pread(disk->layers[extent->layer].data, buf, extent->length, extent->hoff, err);
     case BYRE_EXTENT_COMPRESSED:
         return move_compressed(disk, extent, purges, buf, err);
     }

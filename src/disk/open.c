@@ -188,6 +188,7 @@ static int take_node(struct byre_layer *layer, struct byre_source *source, struc
     layer->name = name;
     layer->has_exact = node->exact != NULL;
     layer->store = STEAL(node->store);
+    layer->data = layer->store;
     layer->shown = STEAL(node->full);
     layer->path = STEAL(node->path);
     layer->file_name = STEAL(source->file_name);

@@ -275,7 +275,7 @@ static bool done_at_once(const struct byre_store *store, const struct part *part
 /* Does an extent, or makes a part of it that is left to do; false if it is not for the fast path. */
 static bool take_extent(struct slot *slot, const struct byre_extent *extent, bool write)
 {
-    const struct byre_store *store = slot->queue->disk->layers[extent->layer].store;
+    const struct byre_store *store = slot->queue->disk->layers[extent->layer].data;
     struct part part = { .slot = slot, .fd = store->fd, .hoff = extent->hoff, .length = extent->length };
 
     if (extent->kind == BYRE_EXTENT_COMPRESSED ||

@@ -81,8 +81,7 @@ static int read_extent(struct byre_qcow2 *image, const struct byre_extent *exten
 {
     switch (extent->kind) {
     case BYRE_EXTENT_DATA:
-        byre_store_event(image->store, BYRE_EVENT_READ_AIO);
-        return byre_store_pread(image->store, to, extent->length, extent->hoff, err);
+        return byre_data_read(image, to, extent->length, extent->hoff, err);
     case BYRE_EXTENT_COMPRESSED:
         return read_part(image, extent, to, err);
     case BYRE_EXTENT_HOLE:

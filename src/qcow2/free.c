@@ -82,7 +82,7 @@ static void release(struct byre_qcow2 *image, const struct byre_free_run *run)
 
         count = unreferenced(image, run->cluster + i, run->count - i);
         if (count && run->discard)
-            (void)byre_store_discard(image->store, hoff, count << image->cluster_bits, NULL);
+            (void)byre_store_discard(image->data, hoff, count << image->cluster_bits, NULL);
         if (count)
             byre_alloc_freed_locked(image, run->cluster + i, count);
     }

@@ -47,7 +47,8 @@ struct byre_conflict {
 
 struct byre_qcow2 {
     /* Fixed while the image is open. */
-    struct byre_store *store;
+    struct byre_store *store; /* the metadata, and the compressed clusters */
+    struct byre_store *data;  /* the plain clusters: the same store */
     struct byre_qcow2_below below;
     unsigned cluster_bits;
     uint32_t cluster_size;
@@ -286,6 +287,12 @@ int byre_l1_grow(struct byre_qcow2 *image, uint32_t entries, struct byre_error *
 uint64_t byre_vm_state_goff(const struct byre_qcow2 *image);
 /* Is the range one of the disk, or of that area as far as the L1 table reaches? */
 bool byre_range_is_known(const struct byre_qcow2 *image, uint64_t goff, uint64_t length);
+
+/* Guest data at its place in the store: see data.c.  The clusters are the caller's to write, or cannot be freed. */
+
+int byre_data_read(struct byre_qcow2 *image, void *buf, size_t length, uint64_t hoff, struct byre_error *err);
+int byre_data_writev(struct byre_qcow2 *image, const struct iovec *iov, int iov_count, uint64_t hoff,
+                     struct byre_error *err);
 
 /* Contents: see contents.c. */
 

@@ -52,6 +52,7 @@ int byre_image_new(struct byre_store *store, struct byre_qcow2_header *header, b
     if (!image)
         return byre_error_set(err, -ENOMEM, "Could not allocate the image '%s'", store->name);
     image->store = store;
+    image->data = store;
     image->header = *header;
     *header = (struct byre_qcow2_header){ 0 };
     image->cluster_bits = image->header.cluster_bits;

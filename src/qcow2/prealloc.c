@@ -22,7 +22,7 @@ static int write_zeros(struct byre_qcow2 *image, uint64_t hoff, uint64_t length,
     int rc = zeros ? 0 : byre_error_set(err, -ENOMEM, "Could not allocate a buffer of zeros");
 
     for (uint64_t done = 0; rc == 0 && done < length; done += ZEROS_BYTES)
-        rc = byre_store_pwrite(image->store, zeros, MIN(length - done, (uint64_t)ZEROS_BYTES), hoff + done,
+        rc = byre_store_pwrite(image->data, zeros, MIN(length - done, (uint64_t)ZEROS_BYTES), hoff + done,
                                err);
     return rc;
 }
@@ -33,10 +33,10 @@ static int extend_to(struct byre_qcow2 *image, uint64_t end, struct byre_error *
     uint64_t size;
     int rc;
 
-    if (!image->sealed || !image->store->growable)
+    if (!image->sealed || !image->data->growable)
         return 0;
-    rc = byre_store_size(image->store, &size, err);
-    return rc == 0 && size < end ? byre_store_truncate(image->store, end, err) : rc;
+    rc = byre_store_size(image->data, &size, err);
+    return rc == 0 && size < end ? byre_store_truncate(image->data, end, err) : rc;
 }
 
 /* Gives the host run its space; it reads as zero afterwards. */
@@ -48,9 +48,9 @@ static int prepare_run(struct byre_qcow2 *image, const struct byre_qcow2_reserva
     if (mode == BYRE_PREALLOC_FULL)
         return write_zeros(image, run->hoff, length, err);
     if (!run->fresh)
-        return byre_store_write_zeroes(image->store, run->hoff, length, 0, err);
+        return byre_store_write_zeroes(image->data, run->hoff, length, 0, err);
     if (mode == BYRE_PREALLOC_FALLOC)
-        return byre_store_allocate(image->store, run->hoff, length, err);
+        return byre_store_allocate(image->data, run->hoff, length, err);
     return extend_to(image, run->hoff + length, err);
 }
 

@@ -201,8 +201,7 @@ static int write_around(struct byre_qcow2 *image, const struct byre_qcow2_reserv
         all[count++] = (struct iovec){ tail, around->tail };
     if (around->head + around->tail)
         byre_store_event(image->store, BYRE_EVENT_COW_WRITE);
-    byre_store_event(image->store, BYRE_EVENT_WRITE_AIO);
-    return byre_store_pwritev(image->store, all, count, hoff, err);
+    return byre_data_writev(image, all, count, hoff, err);
 }
 
 int byre_qcow2_fill(struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
