@@ -16,7 +16,6 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
-#include "base/endian.h"
 #include "qcow2/compress.h"
 #include "qcow2/image.h"
 
@@ -113,7 +112,7 @@ static int reserve(struct byre_qcow2 *image, struct byre_qcow2_compressed *items
 
         rc = byre_l2_slice_for_write_locked(image, items[i].goff, &slice, &index, err);
         if (rc == 0)
-            rc = byre_l2_entry_check_change_locked(image, byre_get_be64(slice->bytes + index * 8), items[i].goff, err);
+            rc = byre_l2_entry_check_change_locked(image, byre_l2_get(image, slice, index), items[i].goff, err);
         if (rc == 0)
             rc = place_bytes_locked(image, items[i].length, &items[i].hoff, err);
         if (rc < 0) {
@@ -179,7 +178,9 @@ int byre_qcow2_fill_compressed(struct byre_qcow2 *image, struct byre_qcow2_compr
 static int publish_item_locked(struct byre_qcow2 *image, const struct byre_qcow2_compressed *item,
                                struct byre_error *err)
 {
-    uint64_t entry = byre_l2_compressed_entry(item->hoff, item->length, image->cluster_bits), old;
+    struct byre_l2_entry entry = {
+        .word = byre_l2_compressed_entry(item->hoff, item->length, image->cluster_bits),
+    }, old;
     struct byre_slice *slice;
     unsigned index;
     int rc = byre_l2_slice_for_write_locked(image, item->goff, &slice, &index, err);
@@ -188,9 +189,8 @@ static int publish_item_locked(struct byre_qcow2 *image, const struct byre_qcow2
         rc = byre_free_room_locked(image, 1, err);
     if (rc < 0)
         return rc;
-    old = byre_get_be64(slice->bytes + index * 8);
-    byre_put_be64(slice->bytes + index * 8, entry);
-    byre_slices_mark_dirty(&image->slices, slice);
+    old = byre_l2_get(image, slice, index);
+    byre_l2_put(image, slice, index, entry);
     byre_remapped_locked(image, item->goff, 1, entry);
     byre_free_entry_later_locked(image, old, false);
     return 0;

@@ -14,7 +14,6 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
-#include "base/endian.h"
 #include "base/zero.h"
 #include "qcow2/image.h"
 #include "store/event.h"

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/endian.h"
+
 #define BYRE_L2_COPIED (1ULL << 63)
 #define BYRE_L2_COMPRESSED (1ULL << 62)
 #define BYRE_L2_ZERO (1ULL << 0)
@@ -24,6 +26,37 @@ enum byre_cluster_kind {
     BYRE_CLUSTER_DATA,
     BYRE_CLUSTER_COMPRESSED,
 };
+
+/* An entry of an L2 table: the cluster descriptor, and the subcluster bitmap, which is 0 where entries are not
+ * extended. */
+struct byre_l2_entry {
+    uint64_t word, bitmap;
+};
+
+#define BYRE_L2_EMPTY ((struct byre_l2_entry){ 0, 0 })
+
+/* Entries have 8 bytes, extended ones 16. */
+static inline unsigned byre_l2_entry_bits(bool extended)
+{
+    return extended ? 4 : 3;
+}
+
+static inline struct byre_l2_entry byre_l2_entry_load(const uint8_t *bytes, bool extended)
+{
+    return (struct byre_l2_entry){ byre_get_be64(bytes), extended ? byre_get_be64(bytes + 8) : 0 };
+}
+
+static inline void byre_l2_entry_store(uint8_t *bytes, bool extended, struct byre_l2_entry entry)
+{
+    byre_put_be64(bytes, entry.word);
+    if (extended)
+        byre_put_be64(bytes + 8, entry.bitmap);
+}
+
+static inline bool byre_l2_entry_equal(struct byre_l2_entry a, struct byre_l2_entry b)
+{
+    return a.word == b.word && a.bitmap == b.bitmap;
+}
 
 /* `version` 2 has no zero flag: bit 0 is ignored there. */
 static inline enum byre_cluster_kind byre_l2_kind(uint64_t entry, unsigned version)

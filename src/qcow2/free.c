@@ -41,21 +41,21 @@ void byre_free_later_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t
     frees->ptr[frees->len++] = (struct byre_free_run){ cluster, count, now, discard };
 }
 
-void byre_free_entry_later_locked(struct byre_qcow2 *image, uint64_t entry, bool discard)
+void byre_free_entry_later_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, bool discard)
 {
     uint64_t first, last;
 
-    switch (byre_l2_kind(entry, image->header.version)) {
+    switch (byre_l2_kind(entry.word, image->header.version)) {
     case BYRE_CLUSTER_UNALLOCATED:
     case BYRE_CLUSTER_ZERO_PLAIN:
         break;
     case BYRE_CLUSTER_ZERO_ALLOCATED:
     case BYRE_CLUSTER_DATA:
-        byre_free_later_locked(image, byre_cluster_of(image, byre_l2_offset(entry)), 1, discard);
+        byre_free_later_locked(image, byre_cluster_of(image, byre_l2_offset(entry.word)), 1, discard);
         break;
     case BYRE_CLUSTER_COMPRESSED:
-        first = byre_l2_compressed_offset(entry, image->cluster_bits);
-        last = first + byre_l2_compressed_stored(entry, image->cluster_bits) - 1;
+        first = byre_l2_compressed_offset(entry.word, image->cluster_bits);
+        last = first + byre_l2_compressed_stored(entry.word, image->cluster_bits) - 1;
         first = byre_cluster_of(image, first);
         byre_free_later_locked(image, first, byre_cluster_of(image, last) - first + 1, false);
         break;

@@ -18,7 +18,6 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
-#include "base/endian.h"
 #include "base/zero.h"
 #include "byre/disk.h"
 #include "qcow2/image.h"
@@ -172,7 +171,7 @@ static int maps_something(struct byre_qcow2 *image, uint64_t goff, uint64_t end,
 
     *ret_something = false;
     for (; rc == 0 && slice && goff < end; goff += image->cluster_size, index++) {
-        enum byre_cluster_kind kind = byre_l2_kind(byre_get_be64(slice->bytes + index * 8), image->header.version);
+        enum byre_cluster_kind kind = byre_l2_kind(byre_l2_get(image, slice, index).word, image->header.version);
 
         if (kind != BYRE_CLUSTER_UNALLOCATED && kind != BYRE_CLUSTER_ZERO_PLAIN)
             *ret_something = true;

@@ -52,6 +52,7 @@ struct byre_qcow2 {
     struct byre_qcow2_below below;
     unsigned cluster_bits;
     uint32_t cluster_size;
+    bool extended_l2;         /* L2 entries have 16 bytes, and tell of 32 subclusters */
     unsigned l2_bits;         /* log2 of the entries in an L2 table */
     unsigned refblock_bits;   /* log2 of the entries in a refcount block */
     uint32_t slice_size;      /* bytes of metadata cached as one: a table or a part of it */
@@ -132,7 +133,21 @@ int byre_l2_slice_for_write_locked(struct byre_qcow2 *image, uint64_t goff, stru
 /* How many entries a slice has. */
 static inline unsigned byre_l2_slice_entries(const struct byre_qcow2 *image)
 {
-    return image->slice_size / 8;
+    return image->slice_size >> byre_l2_entry_bits(image->extended_l2);
+}
+/* The entry of that index: nobody else reads or changes the bytes of an L2 slice. */
+static inline struct byre_l2_entry byre_l2_get(const struct byre_qcow2 *image, const struct byre_slice *slice,
+                                               unsigned index)
+{
+    return byre_l2_entry_load(slice->bytes + ((size_t)index << byre_l2_entry_bits(image->extended_l2)),
+                              image->extended_l2);
+}
+static inline void byre_l2_put(struct byre_qcow2 *image, struct byre_slice *slice, unsigned index,
+                               struct byre_l2_entry entry)
+{
+    byre_l2_entry_store(slice->bytes + ((size_t)index << byre_l2_entry_bits(image->extended_l2)),
+                        image->extended_l2, entry);
+    byre_slices_mark_dirty(&image->slices, slice);
 }
 /* The end of the guest range that the slice with `goff` maps. */
 static inline uint64_t byre_l2_slice_end(const struct byre_qcow2 *image, uint64_t goff)
@@ -142,18 +157,19 @@ static inline uint64_t byre_l2_slice_end(const struct byre_qcow2 *image, uint64_
     return (goff / span + 1) * span;
 }
 /* Checks an entry against the format: -EIO names what is wrong. */
-int byre_l2_entry_check_locked(struct byre_qcow2 *image, uint64_t entry, uint64_t goff, struct byre_error *err);
+int byre_l2_entry_check_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff,
+                               struct byre_error *err);
 /* As above, before what it points to is written to or freed: -EIO if metadata lies there, too. */
-int byre_l2_entry_check_change_locked(struct byre_qcow2 *image, uint64_t entry, uint64_t goff,
+int byre_l2_entry_check_change_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff,
                                       struct byre_error *err);
 
 /* Mapping: see map.c. */
 
 /* Describes the cluster at `goff` whose entry is `entry`, which was checked. */
-struct byre_extent byre_l2_extent(const struct byre_qcow2 *image, uint64_t entry, uint64_t goff);
+struct byre_extent byre_l2_extent(const struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff);
 /* Tells the disk above that the `count` clusters from `goff` on now have the entry `entry`, each of them a cluster
  * further on in the store if it has a place there. */
-void byre_remapped_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t count, uint64_t entry);
+void byre_remapped_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t count, struct byre_l2_entry entry);
 
 /* Refcounts: see refcount.c.  All with the mutex held. */
 
@@ -238,7 +254,7 @@ int byre_free_room_locked(struct byre_qcow2 *image, size_t extra, struct byre_er
  * their space may then be given back. */
 void byre_free_later_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t count, bool discard);
 /* The same for what an L2 entry pointed to. */
-void byre_free_entry_later_locked(struct byre_qcow2 *image, uint64_t entry, bool discard);
+void byre_free_entry_later_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, bool discard);
 /* Lowers the refcounts of what no request can reach any more. */
 void byre_free_reap_locked(struct byre_qcow2 *image);
 /* Waits, the mutex given up, until something of what is durably freed has been reaped, or for two seconds. */

@@ -14,7 +14,6 @@
 #include <inttypes.h>
 
 #include "base/cleanup.h"
-#include "base/endian.h"
 #include "qcow2/image.h"
 
 static uint32_t l1_index(const struct byre_qcow2 *image, uint64_t goff)
@@ -157,11 +156,12 @@ static int entry_bad(struct byre_qcow2 *image, const char *what, uint64_t hoff, 
     return byre_corrupt_locked(image, err, "%s %#" PRIx64 " (guest offset %#" PRIx64 ")", what, hoff, goff);
 }
 
-int byre_l2_entry_check_locked(struct byre_qcow2 *image, uint64_t entry, uint64_t goff, struct byre_error *err)
+int byre_l2_entry_check_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff,
+                               struct byre_error *err)
 {
-    uint64_t hoff = byre_l2_offset(entry);
+    uint64_t hoff = byre_l2_offset(entry.word);
 
-    switch (byre_l2_kind(entry, image->header.version)) {
+    switch (byre_l2_kind(entry.word, image->header.version)) {
     case BYRE_CLUSTER_UNALLOCATED:
     case BYRE_CLUSTER_ZERO_PLAIN:
         return 0;
@@ -175,27 +175,27 @@ int byre_l2_entry_check_locked(struct byre_qcow2 *image, uint64_t entry, uint64_
         return 0;
     case BYRE_CLUSTER_COMPRESSED:
         /* Above 56 bits there are no host offsets, in any cluster size. */
-        hoff = entry & ((1ULL << byre_l2_compressed_shift(image->cluster_bits)) - 1);
-        if (hoff != byre_l2_compressed_offset(entry, image->cluster_bits))
+        hoff = entry.word & ((1ULL << byre_l2_compressed_shift(image->cluster_bits)) - 1);
+        if (hoff != byre_l2_compressed_offset(entry.word, image->cluster_bits))
             return entry_bad(image, "Compressed cluster offset too large:", hoff, goff, err);
         return 0;
     }
     return 0;
 }
 
-int byre_l2_entry_check_change_locked(struct byre_qcow2 *image, uint64_t entry, uint64_t goff,
+int byre_l2_entry_check_change_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff,
                                       struct byre_error *err)
 {
-    enum byre_cluster_kind kind = byre_l2_kind(entry, image->header.version);
-    uint64_t start = byre_l2_offset(entry), end = start + image->cluster_size;
+    enum byre_cluster_kind kind = byre_l2_kind(entry.word, image->header.version);
+    uint64_t start = byre_l2_offset(entry.word), end = start + image->cluster_size;
     int rc = byre_l2_entry_check_locked(image, entry, goff, err);
     const char *what;
 
     if (rc < 0 || kind == BYRE_CLUSTER_UNALLOCATED || kind == BYRE_CLUSTER_ZERO_PLAIN)
         return rc;
     if (kind == BYRE_CLUSTER_COMPRESSED) {
-        start = byre_l2_compressed_offset(entry, image->cluster_bits);
-        end = byre_cluster_ceil(image, start + byre_l2_compressed_stored(entry, image->cluster_bits));
+        start = byre_l2_compressed_offset(entry.word, image->cluster_bits);
+        end = byre_cluster_ceil(image, start + byre_l2_compressed_stored(entry.word, image->cluster_bits));
         start = byre_cluster_start(image, start);
     }
     what = byre_metadata_at_locked(image, start, end - start);

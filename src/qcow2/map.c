@@ -9,14 +9,13 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
-#include "base/endian.h"
 #include "qcow2/image.h"
 
-struct byre_extent byre_l2_extent(const struct byre_qcow2 *image, uint64_t entry, uint64_t goff)
+struct byre_extent byre_l2_extent(const struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff)
 {
     struct byre_extent extent = { .goff = goff, .length = image->cluster_size };
 
-    switch (byre_l2_kind(entry, image->header.version)) {
+    switch (byre_l2_kind(entry.word, image->header.version)) {
     case BYRE_CLUSTER_UNALLOCATED:
         extent.kind = BYRE_EXTENT_HOLE;
         break;
@@ -26,23 +25,23 @@ struct byre_extent byre_l2_extent(const struct byre_qcow2 *image, uint64_t entry
     case BYRE_CLUSTER_ZERO_ALLOCATED:
         extent.kind = BYRE_EXTENT_ZERO;
         extent.allocated = true;
-        extent.hoff = byre_l2_offset(entry);
+        extent.hoff = byre_l2_offset(entry.word);
         break;
     case BYRE_CLUSTER_DATA:
         extent.kind = BYRE_EXTENT_DATA;
-        extent.exclusive = entry & BYRE_L2_COPIED;
-        extent.hoff = byre_l2_offset(entry);
+        extent.exclusive = entry.word & BYRE_L2_COPIED;
+        extent.hoff = byre_l2_offset(entry.word);
         break;
     case BYRE_CLUSTER_COMPRESSED:
         extent.kind = BYRE_EXTENT_COMPRESSED;
-        extent.hoff = byre_l2_compressed_offset(entry, image->cluster_bits);
-        extent.stored = byre_l2_compressed_stored(entry, image->cluster_bits);
+        extent.hoff = byre_l2_compressed_offset(entry.word, image->cluster_bits);
+        extent.stored = byre_l2_compressed_stored(entry.word, image->cluster_bits);
         break;
     }
     return extent;
 }
 
-void byre_remapped_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t count, uint64_t entry)
+void byre_remapped_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t count, struct byre_l2_entry entry)
 {
     struct byre_extent now = byre_l2_extent(image, entry, goff);
 
@@ -76,18 +75,19 @@ static int append(byre_extent_vec *out, size_t from, struct byre_extent next, st
 }
 
 /* How many entries from `index` on are 0, which is a hole in every version: at most `max`. */
-static unsigned zero_entries(const struct byre_slice *slice, unsigned index, uint64_t max)
+static unsigned empty_entries(const struct byre_qcow2 *image, const struct byre_slice *slice, unsigned index,
+                              uint64_t max)
 {
     unsigned count = 0;
 
-    while (count < max && !byre_get_be64(slice->bytes + (index + count) * 8))
+    while (count < max && byre_l2_entry_equal(byre_l2_get(image, slice, index + count), BYRE_L2_EMPTY))
         count++;
     return count;
 }
 
 /* The extent of an entry, once it is known to be sound. */
-static int map_entry_locked(struct byre_qcow2 *image, uint64_t entry, uint64_t goff, struct byre_extent *ret_extent,
-                            struct byre_error *err)
+static int map_entry_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff,
+                            struct byre_extent *ret_extent, struct byre_error *err)
 {
     int rc = byre_l2_entry_check_locked(image, entry, goff, err);
 
@@ -113,11 +113,11 @@ static int map_slice_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t en
     for (; rc == 0 && goff < end; goff += (uint64_t)count << image->cluster_bits, index += count) {
         struct byre_extent extent = { .goff = goff, .kind = BYRE_EXTENT_HOLE };
 
-        count = zero_entries(slice, index, byre_div_up(end - goff, image->cluster_size));
+        count = empty_entries(image, slice, index, byre_div_up(end - goff, image->cluster_size));
         extent.length = (uint64_t)count << image->cluster_bits;
         if (!count) {
             count = 1;
-            rc = map_entry_locked(image, byre_get_be64(slice->bytes + index * 8), goff, &extent, err);
+            rc = map_entry_locked(image, byre_l2_get(image, slice, index), goff, &extent, err);
         }
         if (rc == 0)
             rc = append(out, from, extent, err);

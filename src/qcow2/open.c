@@ -57,7 +57,8 @@ int byre_image_new(struct byre_store *store, struct byre_qcow2_header *header, b
     *header = (struct byre_qcow2_header){ 0 };
     image->cluster_bits = image->header.cluster_bits;
     image->cluster_size = 1u << image->cluster_bits;
-    image->l2_bits = image->cluster_bits - 3;
+    image->extended_l2 = image->header.incompatible & BYRE_QCOW2_INCOMPAT_EXTENDED_L2;
+    image->l2_bits = image->cluster_bits - byre_l2_entry_bits(image->extended_l2);
     image->refblock_bits = image->cluster_bits + 3 - image->header.refcount_order;
     image->slice_size = MIN(image->cluster_size, SLICE_BYTES_MAX);
     byre_epoch_init(&image->epoch);

@@ -18,7 +18,6 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
-#include "base/endian.h"
 #include "base/iov.h"
 #include "base/zero.h"
 #include "qcow2/image.h"
@@ -32,11 +31,11 @@ enum way {
     WAY_ALLOCATE,
 };
 
-static enum way way_of(const struct byre_qcow2 *image, uint64_t entry)
+static enum way way_of(const struct byre_qcow2 *image, struct byre_l2_entry entry)
 {
-    if (!(entry & BYRE_L2_COPIED))
+    if (!(entry.word & BYRE_L2_COPIED))
         return WAY_ALLOCATE;
-    switch (byre_l2_kind(entry, image->header.version)) {
+    switch (byre_l2_kind(entry.word, image->header.version)) {
     case BYRE_CLUSTER_DATA:
         return WAY_OVERWRITE;
     case BYRE_CLUSTER_ZERO_ALLOCATED:
@@ -50,17 +49,17 @@ static enum way way_of(const struct byre_qcow2 *image, uint64_t entry)
 static int count_run_locked(struct byre_qcow2 *image, const struct byre_slice *slice, unsigned index,
                             unsigned max, uint64_t goff, unsigned *ret_count, struct byre_error *err)
 {
-    uint64_t first = byre_get_be64(slice->bytes + index * 8);
+    struct byre_l2_entry first = byre_l2_get(image, slice, index);
     enum way way = way_of(image, first);
     unsigned count;
 
     for (count = 0; count < max; count++) {
-        uint64_t entry = byre_get_be64(slice->bytes + (index + count) * 8);
+        struct byre_l2_entry entry = byre_l2_get(image, slice, index + count);
         uint64_t advance = (uint64_t)count << image->cluster_bits;
 
         if (way_of(image, entry) != way)
             break;
-        if (way != WAY_ALLOCATE && byre_l2_offset(entry) != byre_l2_offset(first) + advance)
+        if (way != WAY_ALLOCATE && byre_l2_offset(entry.word) != byre_l2_offset(first.word) + advance)
             break;
         int rc = byre_l2_entry_check_change_locked(image, entry, goff + advance, err);
         if (rc < 0)
@@ -74,7 +73,8 @@ static int count_run_locked(struct byre_qcow2 *image, const struct byre_slice *s
 static int place_locked(struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation,
                         struct byre_error *err)
 {
-    uint64_t first = reservation->first, count, entry;
+    uint64_t first = reservation->first, count;
+    struct byre_l2_entry entry;
     struct byre_slice *slice;
     unsigned index, run = 0;
     int rc = byre_check_writable_locked(image, err);
@@ -86,10 +86,10 @@ static int place_locked(struct byre_qcow2 *image, struct byre_qcow2_reservation 
                               first, &run, err);
     if (rc < 0)
         return rc;
-    entry = byre_get_be64(slice->bytes + index * 8);
+    entry = byre_l2_get(image, slice, index);
     reservation->overwrite = way_of(image, entry) == WAY_OVERWRITE;
     reservation->keeps_host = way_of(image, entry) == WAY_KEEP_HOST;
-    reservation->hoff = byre_l2_offset(entry);
+    reservation->hoff = byre_l2_offset(entry.word);
     reservation->fresh = false;
     count = run;
     if (way_of(image, entry) == WAY_ALLOCATE)
@@ -221,6 +221,7 @@ static int publish_locked(struct byre_qcow2 *image, const struct byre_qcow2_rese
                           struct byre_error *err)
 {
     uint64_t count = (reservation->end - reservation->first) >> image->cluster_bits;
+    struct byre_l2_entry entry = { .word = reservation->hoff | BYRE_L2_COPIED };
     struct byre_slice *slice;
     unsigned index;
     int rc = byre_check_writable_locked(image, err);
@@ -231,13 +232,12 @@ static int publish_locked(struct byre_qcow2 *image, const struct byre_qcow2_rese
         rc = byre_free_room_locked(image, count, err);
     if (rc < 0)
         return rc;
-    byre_slices_mark_dirty(&image->slices, slice);
-    byre_remapped_locked(image, reservation->first, count, reservation->hoff | BYRE_L2_COPIED);
+    byre_remapped_locked(image, reservation->first, count, entry);
     for (uint64_t i = 0; i < count; i++) {
-        uint8_t *at = slice->bytes + (index + i) * 8;
-        uint64_t old = byre_get_be64(at);
+        struct byre_l2_entry old = byre_l2_get(image, slice, index + (unsigned)i);
 
-        byre_put_be64(at, (reservation->hoff + (i << image->cluster_bits)) | BYRE_L2_COPIED);
+        entry.word = (reservation->hoff + (i << image->cluster_bits)) | BYRE_L2_COPIED;
+        byre_l2_put(image, slice, index + (unsigned)i, entry);
         if (!reservation->keeps_host)
             byre_free_entry_later_locked(image, old, false);
     }

@@ -14,7 +14,6 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
-#include "base/endian.h"
 #include "byre/disk.h"
 #include "qcow2/image.h"
 
@@ -29,18 +28,19 @@ static bool has_backing(const struct byre_qcow2 *image)
 }
 
 /* What the entry of a cluster becomes; the same if there is nothing to do. */
-static uint64_t changed_entry(const struct byre_qcow2 *image, uint64_t entry, enum change change)
+static struct byre_l2_entry changed_entry(const struct byre_qcow2 *image, struct byre_l2_entry entry,
+                                          enum change change)
 {
-    enum byre_cluster_kind kind = byre_l2_kind(entry, image->header.version);
-    bool keep_host = change == CHANGE_ZERO && (entry & BYRE_L2_COPIED);
+    enum byre_cluster_kind kind = byre_l2_kind(entry.word, image->header.version);
+    bool keep_host = change == CHANGE_ZERO && (entry.word & BYRE_L2_COPIED);
 
     if (kind == BYRE_CLUSTER_ZERO_PLAIN || (kind == BYRE_CLUSTER_UNALLOCATED && !has_backing(image)))
         return entry;
     if (image->header.version < 3)
-        return 0;
+        return BYRE_L2_EMPTY;
     if (keep_host && (kind == BYRE_CLUSTER_DATA || kind == BYRE_CLUSTER_ZERO_ALLOCATED))
-        return entry | BYRE_L2_ZERO;
-    return BYRE_L2_ZERO;
+        return (struct byre_l2_entry){ .word = entry.word | BYRE_L2_ZERO };
+    return (struct byre_l2_entry){ .word = BYRE_L2_ZERO };
 }
 
 /* Changes the entries of [goff, end), which is within one slice. */
@@ -56,20 +56,19 @@ static int change_slice_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t
     if (rc == 0)
         rc = byre_free_room_locked(image, count, err);
     for (uint64_t i = 0; rc == 0 && i < count; i++)
-        rc = byre_l2_entry_check_change_locked(image, byre_get_be64(slice->bytes + (index + i) * 8),
+        rc = byre_l2_entry_check_change_locked(image, byre_l2_get(image, slice, index + (unsigned)i),
                                                goff + (i << image->cluster_bits), err);
     if (rc < 0)
         return rc;
     for (uint64_t i = 0; i < count; i++) {
-        uint8_t *at = slice->bytes + (index + i) * 8;
-        uint64_t old = byre_get_be64(at), entry = changed_entry(image, old, change);
+        struct byre_l2_entry old = byre_l2_get(image, slice, index + (unsigned)i);
+        struct byre_l2_entry entry = changed_entry(image, old, change);
 
-        if (entry == old)
+        if (byre_l2_entry_equal(entry, old))
             continue;
-        byre_put_be64(at, entry);
-        byre_slices_mark_dirty(&image->slices, slice);
+        byre_l2_put(image, slice, index + (unsigned)i, entry);
         byre_remapped_locked(image, goff + (i << image->cluster_bits), 1, entry);
-        if (!byre_l2_offset(entry))
+        if (!byre_l2_offset(entry.word))
             byre_free_entry_later_locked(image, old, change != CHANGE_ZERO);
     }
     return 0;
