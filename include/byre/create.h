@@ -25,6 +25,10 @@ struct byre_create_options {
     const char *preallocation;  /* "off", "metadata", "falloc", "full"; NULL: off */
     const char *backing_name;   /* as it shall be recorded; NULL: none */
     const char *backing_format; /* as it shall be recorded; NULL with a backing name is refused for qcow2 */
+    const char *data_file;      /* qcow2: the file that the data goes to, as it shall be recorded; NULL: none.  It is
+                                   made, or truncated */
+    bool data_file_raw;         /* ... which reads as the disk does, without the image */
+    bool keep_data_file;        /* ... which is there, and keeps what it holds */
 };
 
 /*

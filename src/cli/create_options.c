@@ -55,8 +55,9 @@ static const struct format_option table[] = {
     { "compat", TYPE_TEXT, QCOW2, 0, NULL, NULL, "Compatibility level (v2 [0.10] or v3 [1.1])" },
     { "backing_file", TYPE_TEXT, QCOW2, 0, NULL, NULL, "File name of a base image" },
     { "backing_fmt", TYPE_TEXT, QCOW2, 0, NULL, NULL, "Image format of the base image" },
-    { "data_file", TYPE_TEXT, QCOW2, 0, NULL, "", NULL },
-    { "data_file_raw", TYPE_BOOL, QCOW2, 0, NULL, "off", NULL },
+    { "data_file", TYPE_TEXT, QCOW2, 0, NULL, NULL, "File name of an external data file" },
+    { "data_file_raw", TYPE_BOOL, QCOW2, 0, NULL, NULL, "The external data file must stay valid as a raw image" },
+    { "keep_data_file", TYPE_BOOL, QCOW2, 0, NULL, NULL, "The external data file is there, and keeps its contents" },
     { "lazy_refcounts", TYPE_BOOL, QCOW2, 0, "off", NULL, "Postpone refcount updates" },
     { "refcount_bits", TYPE_NUMBER, QCOW2, 0, "16", NULL, "Width of a reference count entry in bits" },
     { "preallocation", TYPE_TEXT, 0, RAW, NULL, NULL,
@@ -358,7 +359,7 @@ void byre_create_values_print(const struct byre_create_values *values, const cha
 int byre_create_values_apply(const struct byre_create_values *values, struct byre_create_options *ret_options,
                              struct byre_error *err)
 {
-    uint64_t cluster_size = 0, refcount_bits = 0, lazy = 0;
+    uint64_t cluster_size = 0, refcount_bits = 0, lazy = 0, raw = 0, keep = 0;
     const char *backing_format = byre_create_values_text(values, "backing_fmt");
 
     memset(ret_options, 0, sizeof *ret_options);
@@ -374,6 +375,8 @@ int byre_create_values_apply(const struct byre_create_values *values, struct byr
         return byre_error_set(err, -EINVAL,
                               "Refcount width must be a power of two and may not exceed 64 bits");
     byre_create_values_number(values, "lazy_refcounts", &lazy);
+    byre_create_values_number(values, "data_file_raw", &raw);
+    byre_create_values_number(values, "keep_data_file", &keep);
     byre_create_values_number(values, "size", &ret_options->size);
     ret_options->format = values->format;
     ret_options->cluster_size = (uint32_t)cluster_size;
@@ -384,6 +387,9 @@ int byre_create_values_apply(const struct byre_create_values *values, struct byr
     ret_options->preallocation = byre_create_values_text(values, "preallocation");
     ret_options->backing_name = byre_create_values_text(values, "backing_file");
     ret_options->backing_format = backing_format;
+    ret_options->data_file = byre_create_values_text(values, "data_file");
+    ret_options->data_file_raw = raw != 0;
+    ret_options->keep_data_file = keep != 0;
     return 0;
 }
 

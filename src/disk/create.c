@@ -20,6 +20,7 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
+#include "disk/data_file.h"
 #include "disk/disk.h"
 #include "disk/open.h"
 #include "disk/resize.h"
@@ -117,6 +118,26 @@ static int plan_backing(const struct byre_create_options *options, struct plan *
     return 0;
 }
 
+static int plan_data_file(const struct byre_create_options *options, struct plan *plan, struct byre_error *err)
+{
+    const char *name = options->data_file;
+
+    if (options->data_file_raw && !name)
+        return byre_error_set(err, -EINVAL, "data-file-raw requires data-file");
+    if (options->keep_data_file && !name)
+        return byre_error_set(err, -EINVAL, "keep_data_file requires data_file");
+    if (options->keep_data_file && plan->image.preallocation > BYRE_PREALLOC_METADATA)
+        return byre_error_set(err, -EINVAL, "preallocation of more than metadata would overwrite the data file, which "
+                              "keep_data_file forbids");
+    if (name && strlen(name) > BYRE_QCOW2_BACKING_NAME_MAX)
+        return byre_error_set(err, -EINVAL, "the name of the data file '%.64s...' is longer than %u bytes", name,
+                              BYRE_QCOW2_BACKING_NAME_MAX);
+    plan->image.data_file = name;
+    plan->image.data_raw = options->data_file_raw;
+    plan->image.keep_data = options->keep_data_file;
+    return 0;
+}
+
 /* An image that needs a larger L1 table than there may be, or bytes that no file offset reaches. */
 static int plan_size(const struct byre_create_options *options, struct plan *plan, struct byre_error *err)
 {
@@ -143,6 +164,8 @@ static int plan_qcow2(const struct byre_create_options *options, struct plan *pl
         r = plan_compression(options->compression_type, plan, err);
     if (r == 0)
         r = plan_backing(options, plan, err);
+    if (r == 0)
+        r = plan_data_file(options, plan, err);
     return r == 0 ? byre_qcow2_create_check(&plan->image, err) : r;
 }
 
@@ -158,6 +181,9 @@ static int check_raw(const struct byre_create_options *options, struct byre_erro
         { "refcount_bits", options->refcount_bits != 0 },
         { "lazy_refcounts", options->lazy_refcounts },
         { "compression_type", options->compression_type != NULL },
+        { "data_file", options->data_file != NULL },
+        { "data_file_raw", options->data_file_raw },
+        { "keep_data_file", options->keep_data_file },
         { "backing_file", options->backing_name != NULL },
         { "backing_fmt", options->backing_format != NULL },
     };
@@ -224,7 +250,7 @@ static int make_raw(struct byre_layer *layer, const struct plan *plan, struct by
     return r;
 }
 
-static int make_file(struct byre_disk *disk, const struct plan *plan,
+static int make_file(struct byre_disk *disk, struct plan *plan,
                      const struct byre_open_options *open_options, struct byre_error *err)
 {
     const struct byre_file_options file_options = {
@@ -239,14 +265,20 @@ static int make_file(struct byre_disk *disk, const struct plan *plan,
         return r;
     layer->data = layer->store;
     disk->unsealed = true;
+    disk->kept_data = plan->image.keep_data;
     if (!plan->qcow2)
         return make_raw(layer, plan, err);
-    r = byre_qcow2_create(layer->store, &plan->image, &layer->qcow2, err);
+    if (plan->image.data_file)
+        r = byre_data_file_create(disk, plan->image.data_file, plan->image.backing_name,
+                                  plan->image.keep_data, open_options, err);
+    plan->image.data = layer->data;
+    if (r == 0)
+        r = byre_qcow2_create(layer->store, &plan->image, &layer->qcow2, err);
     layer->size = plan->size;
     return r;
 }
 
-static int make_disk(struct byre_disk *disk, const char *name, const struct plan *plan,
+static int make_disk(struct byre_disk *disk, const char *name, struct plan *plan,
                      const struct byre_open_options *open_options, struct byre_error *err)
 {
     int r = 0;

@@ -25,7 +25,7 @@ struct json_t;
 
 struct byre_layer {
     struct byre_store *store;
-    struct byre_store *data;   /* where extents of kind data lie: the same store */
+    struct byre_store *data;   /* where extents of kind data lie: the same store, or that of a data file */
     struct byre_qcow2 *qcow2;  /* NULL: raw */
     char *name;                /* as QEMU prints it */
     bool has_exact;            /* the name is a short one, not json: */
@@ -36,6 +36,11 @@ struct byre_layer {
     bool has_file;             /* dev and ino are those of the file at the bottom */
     dev_t dev;
     ino_t ino;
+    char *data_name;           /* of the data file, as `file_name`; NULL: there is none; see data_file.h */
+    bool has_data_file;        /* data_dev and data_ino are those of the data file */
+    bool data_created;         /* this disk made it */
+    dev_t data_dev;
+    ino_t data_ino;
     uint64_t size;             /* virtual size, bytes */
     bool probed_raw;           /* raw only because nothing else matched: writes must keep it so */
 };
@@ -55,6 +60,7 @@ struct byre_disk {
     bool no_discard;           /* byre_discard does nothing */
     bool created;              /* byre_create_open made the file: remove it if it is never sealed */
     bool unsealed;
+    bool kept_data;            /* new, and may show what its data file held before */
     struct byre_epoch own_epoch; /* for disks whose top layer is raw */
     struct byre_epoch *epoch;    /* the one in force */
     uint64_t map_bytes;          /* budget of the flat map, as it was asked for */
@@ -87,7 +93,10 @@ bool byre_format_known(const char *format);
 /* Tells the format from the first bytes: "qcow2" or "raw". */
 const char *byre_probe(const uint8_t *buf, size_t length);
 
-/* Is the file at `path` at the bottom of one of the layers? */
+/* Are there files at both paths, and are they one? */
+bool byre_same_file(const char *path, const char *other);
+
+/* Is the file at `path` at the bottom of one of the layers, or the data file of one? */
 bool byre_disk_has_file(const struct byre_disk *disk, const char *path);
 
 #endif

@@ -437,12 +437,14 @@ const char *byre_layer_file_name(const struct byre_disk *disk, unsigned layer)
 {
     if (layer >= disk->layer_count)
         return NULL;
+    if (disk->layers[layer].data_name)
+        return disk->layers[layer].data_name;
     return disk->layers[layer].file_name ? disk->layers[layer].file_name : disk->layers[layer].name;
 }
 
 uint64_t byre_layer_file_offset(const struct byre_disk *disk, unsigned layer)
 {
-    return layer < disk->layer_count ? disk->layers[layer].file_offset : 0;
+    return layer < disk->layer_count && !disk->layers[layer].data_name ? disk->layers[layer].file_offset : 0;
 }
 
 const char *byre_layer_format(const struct byre_disk *disk, unsigned layer)
@@ -458,7 +460,8 @@ bool byre_layer_is_preallocated(struct byre_disk *disk, unsigned layer)
     uint64_t bytes, there, enough, used;
     GATE_SCOPE(&disk->gate);
 
-    if (!image || byre_store_allocated_size(disk->layers[layer].store, &bytes, NULL) < 0 || bytes == UINT64_MAX)
+    if (!image || disk->layers[layer].data_name ||
+        byre_store_allocated_size(disk->layers[layer].store, &bytes, NULL) < 0 || bytes == UINT64_MAX)
         return false;
     there = bytes >> byre_qcow2_header(image)->cluster_bits;
     enough = MAX(there * 10 / 9, there + 2);

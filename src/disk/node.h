@@ -51,6 +51,7 @@ struct byre_node_qcow2 {
     uint64_t entry_size;             /* l2-cache-entry-size; 0: not given */
     bool no_backing;                 /* "backing": null */
     json_t *backing;                 /* the options of the backing node; NULL: none */
+    json_t *data_file;               /* the options of the data file's node; NULL: none */
 };
 
 /* The node at the top of an image. */

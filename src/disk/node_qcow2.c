@@ -119,6 +119,10 @@ int byre_node_take_qcow2(json_t *tree, bool backing, struct byre_node_qcow2 *ret
         r = take_ignored(tree, err);
     if (r < 0)
         return r;
+    if (byre_options_has(tree, "data-file"))
+        r = byre_node_take_child(tree, "data-file", &ret_options->data_file, err);
+    if (r < 0)
+        return r;
     ret_options->no_backing = take_no_backing(tree);
     return backing ? take_backing(tree, ret_options, err) : 0;
 }

@@ -22,6 +22,7 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
+#include "disk/data_file.h"
 #include "disk/flat_map.h"
 #include "disk/inflated.h"
 #include "disk/move.h"
@@ -62,10 +63,11 @@ static void remove_file(const struct byre_layer *layer)
         unlink(layer->name);
 }
 
-static int close_layer(struct byre_layer *layer, struct byre_error *err)
+static int close_layer(struct byre_layer *layer, bool remove_data, struct byre_error *err)
 {
     int r = layer->qcow2 ? byre_qcow2_close(layer->qcow2, err) : 0;
 
+    byre_data_file_close(layer, remove_data);
     byre_store_close(layer->store);
     json_decref(layer->shown);
     free(layer->name);
@@ -83,7 +85,7 @@ int byre_disk_free(struct byre_disk *disk, struct byre_error *err)
     if (disk->created && disk->unsealed && disk->layers[0].store)
         remove_file(&disk->layers[0]);
     for (unsigned i = 0; i < disk->layer_count; i++) {
-        int r = close_layer(&disk->layers[i], first ? NULL : err);
+        int r = close_layer(&disk->layers[i], disk->unsealed, first ? NULL : err);
 
         first = first ? first : r;
     }
@@ -158,17 +160,23 @@ static int check_qcow2_options(const struct byre_qcow2_header *header, const str
     return 0;
 }
 
-static int open_qcow2(struct byre_layer *layer, bool top, bool writable, const struct byre_node_qcow2 *wanted,
+static int open_qcow2(struct byre_disk *disk, const struct byre_node_mode *mode, struct byre_node_qcow2 *wanted,
                       struct byre_error *err)
 {
+    struct byre_layer *layer = &disk->layers[disk->layer_count - 1];
+    struct byre_data_request request = { disk, &wanted->data_file, mode };
     struct byre_qcow2_open_options options = {
-        .writable = writable,
-        .cache_bytes = top ? wanted->cache_bytes : LAYER_CACHE,
+        .writable = mode->writable,
+        .cache_bytes = disk->layer_count == 1 ? wanted->cache_bytes : LAYER_CACHE,
         .lazy_set = wanted->lazy_set,
         .lazy = wanted->lazy,
+        .open_data = byre_data_file_open,
+        .opaque = &request,
     };
     int r = byre_qcow2_open(layer->store, &options, &layer->qcow2, err);
 
+    if (r == 0 && wanted->data_file)
+        r = byre_error_set(err, -EINVAL, "'data-file' can only be set for images with an external data file");
     if (r == 0)
         r = check_qcow2_options(byre_qcow2_header(layer->qcow2), wanted, err);
     if (r == 0)
@@ -201,7 +209,8 @@ static int take_node(struct byre_layer *layer, struct byre_source *source, struc
 }
 
 /* Appends the layer that the source holds, and opens the image in it. */
-static int add_source(struct byre_disk *disk, struct byre_source *source, bool writable, struct byre_error *err)
+static int add_source(struct byre_disk *disk, struct byre_source *source, const struct byre_node_mode *mode,
+                      struct byre_error *err)
 {
     bool top = disk->layer_count == 0;
     struct byre_layer *layer = byre_disk_add_layer(disk, "");
@@ -217,40 +226,12 @@ static int add_source(struct byre_disk *disk, struct byre_source *source, bool w
         disk->map_bytes = source->qcow2.map_bytes;
     }
     if (source->is_qcow2)
-        r = open_qcow2(layer, top, writable && top, &source->qcow2, err);
+        r = open_qcow2(disk, mode, &source->qcow2, err);
     else
         r = open_raw(layer, err);
     if (r < 0 && top)
         strip_name(err, layer->store->name);
     return r;
-}
-
-/* The identity that byre_file_identity would tell of the file at `name`: false if there is none. */
-static bool identity_of(const char *name, dev_t *ret_dev, ino_t *ret_ino)
-{
-    struct stat st;
-
-    if (stat(name, &st) < 0)
-        return false;
-    *ret_dev = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
-    *ret_ino = S_ISBLK(st.st_mode) ? 0 : st.st_ino;
-    return true;
-}
-
-bool byre_disk_has_file(const struct byre_disk *disk, const char *path)
-{
-    dev_t dev;
-    ino_t ino;
-
-    if (!identity_of(path, &dev, &ino))
-        return false;
-    for (unsigned i = 0; i < disk->layer_count; i++) {
-        const struct byre_layer *layer = &disk->layers[i];
-
-        if (layer->has_file && layer->dev == dev && layer->ino == ino)
-            return true;
-    }
-    return false;
 }
 
 /* --- the chain ------------------------------------------------------------------------------------------ */
@@ -369,7 +350,7 @@ static int open_below(struct byre_disk *disk, struct below *below, const struct 
     if (r == 0)
         r = byre_source_open(tree, &own, true, &source, err);
     if (r == 0)
-        r = add_source(disk, &source, false, err);
+        r = add_source(disk, &source, &own, err);
     if (r == 0)
         r = below_of(disk, &source, below, err);
     byre_source_done(&source);
@@ -496,7 +477,7 @@ static int open_source(struct byre_disk *disk, struct byre_source *source, const
                        const struct byre_open_options *options, struct byre_error *err)
 {
     struct below below = { .name = NULL };
-    int r = add_source(disk, source, options->writable, err);
+    int r = add_source(disk, source, mode, err);
 
     if (r == 0 && !options->no_backing) {
         r = below_of(disk, source, &below, err);

@@ -122,6 +122,11 @@ static int read_protocol(const char *name, unsigned depth, json_t **ret_tree, st
 
 int byre_backing_check(const char *name, bool protocols, struct byre_error *err)
 {
+    return byre_recorded_name_check(name, "backing files", protocols, err);
+}
+
+int byre_recorded_name_check(const char *name, const char *what, bool protocols, struct byre_error *err)
+{
     static const char *const known[] = { "blkdebug", "host_device", "json", "null-aio", "null-co" };
     bool is_known = false;
 
@@ -133,9 +138,14 @@ int byre_backing_check(const char *name, bool protocols, struct byre_error *err)
         return byre_name_check(name, err);
     if (protocols)
         return 0;
-    byre_error_set(err, -ENOTSUP, "Could not open '%s': backing files can only be named by a path", name);
+    byre_error_set(err, -ENOTSUP, "Could not open '%s': %s can only be named by a path", name, what);
     byre_error_hint(err, "Use --allow-backing=protocol if you trust the image.");
     return -ENOTSUP;
+}
+
+int byre_options_read_node_name(const char *name, json_t **ret_tree, struct byre_error *err)
+{
+    return read_protocol(name, 0, ret_tree, err);
 }
 
 const char *byre_options_shown_name(const char *name)

@@ -41,6 +41,12 @@ int byre_options_read_json(const char *text, json_t **ret_tree, struct byre_erro
  */
 int byre_options_read_name(const char *name, json_t **ret_tree, struct byre_error *err);
 
+/* The same for the name of a node that holds bytes: there is no "file" around it, and no list. */
+int byre_options_read_node_name(const char *name, json_t **ret_tree, struct byre_error *err);
+
+/* byre_backing_check for `what`: "backing files", "data files". */
+int byre_recorded_name_check(const char *name, const char *what, bool protocols, struct byre_error *err);
+
 /* The name as messages show it: without "image-opts:". */
 const char *byre_options_shown_name(const char *name);
 

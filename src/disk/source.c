@@ -28,6 +28,7 @@ void byre_source_done(struct byre_source *source)
     byre_node_done(&source->node);
     free(source->file_name);
     json_decref(source->qcow2.backing);
+    json_decref(source->qcow2.data_file);
     *source = (struct byre_source){ .driver = NULL };
 }
 

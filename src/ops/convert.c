@@ -28,6 +28,8 @@ static int check_request(const struct byre_convert_job *job, struct byre_error *
     }
     if (job->options->compress && !job->qcow2)
         return byre_error_set(err, -ENOTSUP, "Compression not supported for this file format");
+    if (job->options->compress && job->target->layers[0].data_name)
+        return byre_error_set(err, -ENOTSUP, "Compression not supported with an external data file");
     return 0;
 }
 
@@ -45,7 +47,7 @@ static void job_init_target(struct byre_convert_job *job)
     job->cluster_size = job->qcow2 ? 1u << byre_qcow2_header(job->qcow2)->cluster_bits : RAW_GRAIN;
     job->cell = MAX(CELL, job->cluster_size);
     job->zeros_are_there = options->target_is_zero && !options->target_has_backing &&
-                           !is_new_device(job->target);
+                           !is_new_device(job->target) && !job->target->kept_data;
     job->zero_rule = (struct byre_zero_rule){
         .grain = MIN(job->cluster_size, RAW_GRAIN),
         .align = job->cluster_size,

@@ -3,7 +3,8 @@
  * Commits: how metadata in memory becomes durable, in the order that a crash at any moment forgives.
  *
  * A commit freezes its images of all changed metadata under the lock, then writes them without it:
- *   A. what nothing durable points to yet (new L2 tables, a moved refcount table), and refcounts: barrier
+ *   A. what nothing durable points to yet (new L2 tables, a moved refcount table), and refcounts: barrier, one more
+ *      on an external data file before it
  *   B. if there are new refcount blocks: the refcount table's entries, or the header's pointer to it: barrier
  *   C. L2 tables and L1 entries, which make everything reachable: barrier
  *
@@ -251,6 +252,8 @@ static int write_phases(struct byre_qcow2 *image, struct commit *commit, bool *r
         return rc;
     rc = byre_commit_list_write(&commit->refcounts, image->store, err);
     *ret_harmless = rc == -ENOSPC || rc == -EDQUOT;
+    if (rc == 0 && image->sealed)
+        rc = byre_external_flush(image, err);
     if (rc == 0)
         rc = byre_barrier(image, err);
     if (rc == 0 && (commit->header_switch || commit->entries.pieces.len)) {

@@ -142,6 +142,9 @@ int byre_qcow2_reserve_compressed(struct byre_qcow2 *image, struct byre_qcow2_co
 {
     int rc = check_items(image, items, count, err);
 
+    if (rc == 0 && image->external)
+        rc = byre_error_set_errno(err, -ENOTSUP, "'%s': no compressed clusters go with an external data file",
+                                  image->store->name);
     if (rc < 0)
         return rc;
     byre_range_lock_acquire(&image->ranges, &items[0].hold, items[0].goff,

@@ -48,6 +48,12 @@ int byre_qcow2_create_check(const struct byre_qcow2_create_options *options, str
         return byre_error_set(err, -EINVAL,
                               "Non-zlib compression type is only supported with compatibility level 1.1"
                               " and above (use version=v3 or greater)");
+    if (options->version < 3 && options->data_file)
+        return byre_error_set(err, -EINVAL,
+                              "External data files are only supported with compatibility level 1.1 and above"
+                              " (use version=v3 or greater)");
+    if (options->backing_name && options->data_raw)
+        return byre_error_set(err, -EINVAL, "Backing file and data-file-raw cannot be used at the same time");
     if (options->backing_name && options->preallocation != BYRE_PREALLOC_OFF)
         return byre_error_set(err, -EINVAL,
                               "Backing file and preallocation can only be used at the same time if extended_l2"
@@ -60,6 +66,8 @@ int byre_qcow2_create_check(const struct byre_qcow2_create_options *options, str
 
 static int set_names(struct byre_qcow2_header *header, const struct byre_qcow2_create_options *options)
 {
+    int rc = 0;
+
     if (options->backing_name) {
         header->backing_name = strdup(options->backing_name);
         if (!header->backing_name)
@@ -69,10 +77,13 @@ static int set_names(struct byre_qcow2_header *header, const struct byre_qcow2_c
         header->backing_format = strdup(options->backing_format);
         if (!header->backing_format)
             return -ENOMEM;
-        return byre_qcow2_header_add_extension(header, BYRE_QCOW2_EXT_BACKING_FORMAT, options->backing_format,
-                                               (uint32_t)strlen(options->backing_format));
+        rc = byre_qcow2_header_add_extension(header, BYRE_QCOW2_EXT_BACKING_FORMAT, options->backing_format,
+                                             (uint32_t)strlen(options->backing_format));
     }
-    return 0;
+    if (rc == 0 && options->data_file)
+        rc = byre_qcow2_header_add_extension(header, BYRE_QCOW2_EXT_DATA_FILE, options->data_file,
+                                             (uint32_t)strlen(options->data_file));
+    return rc;
 }
 
 /* The clusters of a refcount table that reaches as far as the first tables do.  Blocks of the smallest clusters and
@@ -108,6 +119,10 @@ static int make_header(const struct byre_qcow2_create_options *options, struct b
         header->compatible |= BYRE_QCOW2_COMPAT_LAZY_REFCOUNTS;
     if (options->compression != BYRE_COMPRESSION_ZLIB)
         header->incompatible |= BYRE_QCOW2_INCOMPAT_COMPRESSION;
+    if (options->data_file)
+        header->incompatible |= BYRE_QCOW2_INCOMPAT_DATA_FILE;
+    if (options->data_raw)
+        header->autoclear |= BYRE_QCOW2_AUTOCLEAR_DATA_FILE_RAW;
     entries = byre_qcow2_header_l1_needed(header, header->size);
     if (options->size > INT64_MAX - SECTOR || entries > BYRE_QCOW2_L1_BYTES_MAX / 8)
         return byre_error_set(err, -EFBIG, "Image size of %llu bytes is too large for clusters of %u bytes",
@@ -192,6 +207,7 @@ int byre_qcow2_create(struct byre_store *store, const struct byre_qcow2_create_o
                       struct byre_qcow2 **ret_image, struct byre_error *err)
 {
     struct byre_qcow2_header header = { 0 };
+    enum byre_preallocation mode = options->preallocation;
     struct byre_qcow2 *image = NULL;
     int rc = byre_qcow2_create_check(options, err);
 
@@ -204,9 +220,13 @@ int byre_qcow2_create(struct byre_store *store, const struct byre_qcow2_create_o
         return rc;
     image->writable = true;
     image->lazy = options->lazy_refcounts;
+    if (options->data_file)
+        byre_external_set(image, options->data);
     rc = lay_out(image, err);
     if (rc == 0)
-        rc = byre_qcow2_preallocate(image, 0, options->preallocation, err);
+        rc = byre_external_reach(image, 0, image->header.size, options->keep_data, &mode, err);
+    if (rc == 0)
+        rc = byre_qcow2_preallocate(image, 0, mode, err);
     if (rc < 0) {
         byre_image_free(image);
         return rc;
@@ -222,6 +242,8 @@ int byre_qcow2_seal(struct byre_qcow2 *image, struct byre_error *err)
     if (image->sealed)
         return 0;
     rc = byre_image_settle(image, err);
+    if (rc == 0)
+        rc = byre_external_flush(image, err);
     if (rc == 0)
         rc = byre_store_flush(image->store, err);
     if (rc == 0)

@@ -14,6 +14,11 @@ int byre_data_read(struct byre_qcow2 *image, void *buf, size_t length, uint64_t 
     return byre_store_pread(image->data, buf, length, hoff, err);
 }
 
+int byre_data_zero(struct byre_qcow2 *image, uint64_t hoff, uint64_t length, struct byre_error *err)
+{
+    return byre_store_write_zeroes(image->data, hoff, length, 0, err);
+}
+
 int byre_data_writev(struct byre_qcow2 *image, const struct iovec *iov, int iov_count, uint64_t hoff,
                      struct byre_error *err)
 {

@@ -45,7 +45,9 @@ void byre_free_entry_later_locked(struct byre_qcow2 *image, struct byre_l2_entry
 {
     uint64_t first, last;
 
-    switch (byre_l2_kind(entry.word, image->header.version)) {
+    if (image->external)
+        return;
+    switch (byre_entry_kind(image, entry.word)) {
     case BYRE_CLUSTER_UNALLOCATED:
     case BYRE_CLUSTER_ZERO_PLAIN:
         break;

@@ -154,7 +154,7 @@ static int zero_tail(struct byre_qcow2 *image, uint64_t end, struct byre_error *
     if (rc < 0)
         return rc;
     if (extent.kind == BYRE_EXTENT_DATA && extent.exclusive)
-        return byre_alloc_zero_fill(image, extent.hoff, length, err);
+        return byre_data_zero(image, extent.hoff, length, err);
     /* Copy-on-write puts zeros past the end of the disk. */
     rc = byre_read_old(image, end - SECTOR, tail, SECTOR, err);
     return rc < 0 ? rc : byre_qcow2_writev(image, end - SECTOR, &sector, 1, SECTOR, err);
@@ -171,7 +171,7 @@ static int maps_something(struct byre_qcow2 *image, uint64_t goff, uint64_t end,
 
     *ret_something = false;
     for (; rc == 0 && slice && goff < end; goff += image->cluster_size, index++) {
-        enum byre_cluster_kind kind = byre_l2_kind(byre_l2_get(image, slice, index).word, image->header.version);
+        enum byre_cluster_kind kind = byre_entry_kind(image, byre_l2_get(image, slice, index).word);
 
         if (kind != BYRE_CLUSTER_UNALLOCATED && kind != BYRE_CLUSTER_ZERO_PLAIN)
             *ret_something = true;
@@ -265,6 +265,8 @@ static int prepare(struct byre_qcow2 *image, uint64_t old_size, uint64_t size, u
     set_size(image, size);
     if (size > start)
         rc = zero_clusters(image, start, size, below_end, err);
+    if (rc == 0)
+        rc = byre_external_reach(image, old_size, size, false, &mode, err);
     if (rc == 0 && size > start)
         rc = byre_qcow2_preallocate(image, start, mode, err);
     return rc < 0 ? rc : byre_commit(image, err);

@@ -48,7 +48,9 @@ struct byre_conflict {
 struct byre_qcow2 {
     /* Fixed while the image is open. */
     struct byre_store *store; /* the metadata, and the compressed clusters */
-    struct byre_store *data;  /* the plain clusters: the same store */
+    struct byre_store *data;  /* the plain clusters: the same store, or that of a data file */
+    bool external;            /* there is a data file: see external.c; so are the next */
+    bool data_raw;            /* it reads as the disk does */
     struct byre_qcow2_below below;
     unsigned cluster_bits;
     uint32_t cluster_size;
@@ -116,6 +118,17 @@ static inline uint64_t byre_cluster_start(const struct byre_qcow2 *image, uint64
 static inline uint64_t byre_cluster_ceil(const struct byre_qcow2 *image, uint64_t offset)
 {
     return (offset + image->cluster_size - 1) & ~(uint64_t)(image->cluster_size - 1);
+}
+
+/* What an entry says; with an external data file the cluster at offset 0 is told from none by COPIED. */
+static inline enum byre_cluster_kind byre_entry_kind(const struct byre_qcow2 *image, uint64_t entry)
+{
+    enum byre_cluster_kind kind = byre_l2_kind(entry, image->header.version);
+
+    if (!image->external || !(entry & BYRE_L2_COPIED))
+        return kind;
+    return kind == BYRE_CLUSTER_UNALLOCATED ? BYRE_CLUSTER_DATA
+           : kind == BYRE_CLUSTER_ZERO_PLAIN ? BYRE_CLUSTER_ZERO_ALLOCATED : kind;
 }
 
 /* L2 slices: see l2.c.  All with the mutex held. */
@@ -309,6 +322,21 @@ bool byre_range_is_known(const struct byre_qcow2 *image, uint64_t goff, uint64_t
 int byre_data_read(struct byre_qcow2 *image, void *buf, size_t length, uint64_t hoff, struct byre_error *err);
 int byre_data_writev(struct byre_qcow2 *image, const struct iovec *iov, int iov_count, uint64_t hoff,
                      struct byre_error *err);
+int byre_data_zero(struct byre_qcow2 *image, uint64_t hoff, uint64_t length, struct byre_error *err);
+
+/* External data files: see external.c.  Without one these do nothing, and say no. */
+
+/* The data is in the file behind `data`, as the header says. */
+void byre_external_set(struct byre_qcow2 *image, struct byre_store *data);
+/* A disk of `start` bytes is to have `size`: makes the data file reach as far, and *mode what such a file needs.  Where
+ * clusters are preallocated it reads as zero then, unless what it holds is to be kept. */
+int byre_external_reach(struct byre_qcow2 *image, uint64_t start, uint64_t size, bool keep,
+                        enum byre_preallocation *mode, struct byre_error *err);
+/* A barrier on the data file. */
+int byre_external_flush(struct byre_qcow2 *image, struct byre_error *err);
+/* Makes [goff, end), whole clusters whose range is locked, read as zero in the data file, if the map alone will not do:
+ * because their space is given back, or as the file has to show it.  `flags` are those of byre_qcow2_write_zeroes. */
+int byre_external_zero(struct byre_qcow2 *image, uint64_t goff, uint64_t end, unsigned flags, struct byre_error *err);
 
 /* Contents: see contents.c. */
 

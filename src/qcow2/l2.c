@@ -156,12 +156,33 @@ static int entry_bad(struct byre_qcow2 *image, const char *what, uint64_t hoff, 
     return byre_corrupt_locked(image, err, "%s %#" PRIx64 " (guest offset %#" PRIx64 ")", what, hoff, goff);
 }
 
+/* E1 of external.c. */
+static int check_external(struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff, struct byre_error *err)
+{
+    switch (byre_entry_kind(image, entry.word)) {
+    case BYRE_CLUSTER_UNALLOCATED:
+    case BYRE_CLUSTER_ZERO_PLAIN:
+        return 0;
+    case BYRE_CLUSTER_ZERO_ALLOCATED:
+    case BYRE_CLUSTER_DATA:
+        if (byre_l2_offset(entry.word) != goff)
+            return entry_bad(image, "External data file host cluster offset does not match the guest cluster:",
+                             byre_l2_offset(entry.word), goff, err);
+        return 0;
+    case BYRE_CLUSTER_COMPRESSED:
+        return entry_bad(image, "Compressed cluster with an external data file:", entry.word, goff, err);
+    }
+    return 0;
+}
+
 int byre_l2_entry_check_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff,
                                struct byre_error *err)
 {
     uint64_t hoff = byre_l2_offset(entry.word);
 
-    switch (byre_l2_kind(entry.word, image->header.version)) {
+    if (image->external)
+        return check_external(image, entry, goff, err);
+    switch (byre_entry_kind(image, entry.word)) {
     case BYRE_CLUSTER_UNALLOCATED:
     case BYRE_CLUSTER_ZERO_PLAIN:
         return 0;
@@ -186,12 +207,12 @@ int byre_l2_entry_check_locked(struct byre_qcow2 *image, struct byre_l2_entry en
 int byre_l2_entry_check_change_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff,
                                       struct byre_error *err)
 {
-    enum byre_cluster_kind kind = byre_l2_kind(entry.word, image->header.version);
+    enum byre_cluster_kind kind = byre_entry_kind(image, entry.word);
     uint64_t start = byre_l2_offset(entry.word), end = start + image->cluster_size;
     int rc = byre_l2_entry_check_locked(image, entry, goff, err);
     const char *what;
 
-    if (rc < 0 || kind == BYRE_CLUSTER_UNALLOCATED || kind == BYRE_CLUSTER_ZERO_PLAIN)
+    if (rc < 0 || image->external || kind == BYRE_CLUSTER_UNALLOCATED || kind == BYRE_CLUSTER_ZERO_PLAIN)
         return rc;
     if (kind == BYRE_CLUSTER_COMPRESSED) {
         start = byre_l2_compressed_offset(entry.word, image->cluster_bits);

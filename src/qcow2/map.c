@@ -15,7 +15,7 @@ struct byre_extent byre_l2_extent(const struct byre_qcow2 *image, struct byre_l2
 {
     struct byre_extent extent = { .goff = goff, .length = image->cluster_size };
 
-    switch (byre_l2_kind(entry.word, image->header.version)) {
+    switch (byre_entry_kind(image, entry.word)) {
     case BYRE_CLUSTER_UNALLOCATED:
         extent.kind = BYRE_EXTENT_HOLE;
         break;
@@ -29,7 +29,7 @@ struct byre_extent byre_l2_extent(const struct byre_qcow2 *image, struct byre_l2
         break;
     case BYRE_CLUSTER_DATA:
         extent.kind = BYRE_EXTENT_DATA;
-        extent.exclusive = entry.word & BYRE_L2_COPIED;
+        extent.exclusive = image->external || (entry.word & BYRE_L2_COPIED);
         extent.hoff = byre_l2_offset(entry.word);
         break;
     case BYRE_CLUSTER_COMPRESSED:
@@ -96,7 +96,8 @@ static int map_entry_locked(struct byre_qcow2 *image, struct byre_l2_entry entry
     *ret_extent = byre_l2_extent(image, entry, goff);
     /* What must not be written to is left to the engine, which refuses it. */
     ret_extent->exclusive = ret_extent->exclusive && image->metadata_known &&
-                            !byre_metadata_at_locked(image, ret_extent->hoff, ret_extent->length);
+                            (image->external ||
+                             !byre_metadata_at_locked(image, ret_extent->hoff, ret_extent->length));
     return 0;
 }
 

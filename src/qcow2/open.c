@@ -114,8 +114,6 @@ static int check_readable(const struct byre_store *store, const struct byre_qcow
         return refuse(store, "AES-CBC encryption (crypt_method 1) is not supported", err);
     if (header->crypt_method)
         return refuse(store, "LUKS encryption (crypt_method 2) is not supported", err);
-    if (header->incompatible & BYRE_QCOW2_INCOMPAT_DATA_FILE)
-        return refuse(store, "external data files (incompatible feature bit 2) are not supported", err);
     if (!byre_codec_has(header->compression))
         return refuse(store, header->compression == BYRE_COMPRESSION_ZSTD
                                  ? "compression type zstd is not supported by this build"
@@ -161,14 +159,29 @@ static int mend(struct byre_store *store, struct byre_qcow2_header *header, stru
     return rc;
 }
 
+/* The store of the guest's data. */
+static int open_data(struct byre_store *store, const struct byre_qcow2_open_options *options,
+                     const struct byre_qcow2_header *header, struct byre_store **ret_data, struct byre_error *err)
+{
+    *ret_data = store;
+    if (!(header->incompatible & BYRE_QCOW2_INCOMPAT_DATA_FILE))
+        return 0;
+    if (!options->open_data)
+        return refuse(store, "its data is in an external data file (incompatible feature bit 2), which is not asked for", err);
+    if (header->snapshot_count)
+        return refuse(store, "it has snapshots and an external data file, which does not go together", err);
+    return options->open_data(options->opaque, header, ret_data, err);
+}
+
 /* Bits that we do not know would become untrue with the first write. */
 static int clear_autoclear(struct byre_store *store, struct byre_qcow2_header *header, struct byre_error *err)
 {
+    uint64_t known = header->incompatible & BYRE_QCOW2_INCOMPAT_DATA_FILE ? BYRE_QCOW2_AUTOCLEAR_DATA_FILE_RAW : 0;
     int rc;
 
-    if (!header->autoclear)
+    if (!(header->autoclear & ~known))
         return 0;
-    header->autoclear = 0;
+    header->autoclear &= known;
     rc = byre_header_switch(store, header, true, err);
     return rc < 0 ? rc : byre_store_flush(store, err);
 }
@@ -203,11 +216,14 @@ int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_optio
 {
     struct byre_qcow2_header header = { 0 };
     struct byre_qcow2 *image = NULL;
+    struct byre_store *data;
     int rc = byre_qcow2_header_read(store, &header, err);
 
     if (rc < 0)
         return rc;
     rc = prepare_header(store, options->writable, &header, err);
+    if (rc == 0)
+        rc = open_data(store, options, &header, &data, err);
     if (rc == 0)
         rc = byre_image_new(store, &header, false, options->cache_bytes, &image, err);
     byre_qcow2_header_done(&header);
@@ -215,6 +231,8 @@ int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_optio
         return rc;
     image->writable = options->writable;
     image->sealed = true;
+    if (data != store)
+        byre_external_set(image, data);
     image->lazy = image->header.compatible & BYRE_QCOW2_COMPAT_LAZY_REFCOUNTS;
     if (options->lazy_set && image->header.version >= 3)
         image->lazy = options->lazy;

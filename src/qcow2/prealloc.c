@@ -33,7 +33,7 @@ static int extend_to(struct byre_qcow2 *image, uint64_t end, struct byre_error *
     uint64_t size;
     int rc;
 
-    if (!image->sealed || !image->data->growable)
+    if (image->external || !image->sealed || !image->data->growable)
         return 0;
     rc = byre_store_size(image->data, &size, err);
     return rc == 0 && size < end ? byre_store_truncate(image->data, end, err) : rc;
@@ -47,7 +47,7 @@ static int prepare_run(struct byre_qcow2 *image, const struct byre_qcow2_reserva
 
     if (mode == BYRE_PREALLOC_FULL)
         return write_zeros(image, run->hoff, length, err);
-    if (!run->fresh)
+    if (!run->fresh && !image->external)
         return byre_store_write_zeroes(image->data, run->hoff, length, 0, err);
     if (mode == BYRE_PREALLOC_FALLOC)
         return byre_store_allocate(image->data, run->hoff, length, err);

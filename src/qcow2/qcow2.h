@@ -33,6 +33,11 @@ struct byre_qcow2_open_options {
     bool writable;
     uint64_t cache_bytes;     /* budget for metadata slices; 0: the default, 16 MiB */
     bool lazy_set, lazy;      /* with lazy_set: refcounts may lag, or not, whatever the header says; version 3 */
+    /* Asked for the store of the data file if the image has one; it stays the caller's, and outlives the image.  NULL:
+     * such images are refused.  `opaque` is passed to it. */
+    int (*open_data)(void *opaque, const struct byre_qcow2_header *header, struct byre_store **ret_data,
+                     struct byre_error *err);
+    void *opaque;
 };
 
 /*
@@ -68,6 +73,10 @@ struct byre_qcow2_create_options {
     enum byre_preallocation preallocation;
     const char *backing_name;    /* NULL: none */
     const char *backing_format;  /* NULL: not recorded */
+    const char *data_file;       /* NULL: none */
+    struct byre_store *data;     /* with a data file: its store, which stays the caller's and outlives the image */
+    bool keep_data;              /* what the data file holds stays */
+    bool data_raw;               /* the data file reads as the disk does, without the image */
 };
 
 /* Checks which options go together, and that there is such an image: -EINVAL, or -ENOTSUP if this build cannot

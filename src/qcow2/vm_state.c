@@ -67,6 +67,9 @@ int byre_qcow2_write_vm_state(struct byre_qcow2 *image, uint64_t position, const
     int rc = check_position(image, position, length, err);
 
     byre_store_event(image->store, BYRE_EVENT_VMSTATE_SAVE);
+    if (rc == 0 && image->external)
+        rc = byre_error_set_errno(err, -ENOTSUP, "'%s': no VM state goes with an external data file",
+                                  image->store->name);
     if (rc == 0)
         rc = make_reach(image, goff + length, err);
     return rc < 0 ? rc : byre_qcow2_writev(image, goff, iov, iov_count, length, err);

@@ -27,15 +27,17 @@
 /* What writing to a cluster takes. */
 enum way {
     WAY_OVERWRITE, /* exclusive data: its bytes are replaced */
-    WAY_KEEP_HOST, /* an exclusive cluster that reads as zero: it is filled */
+    WAY_KEEP_HOST, /* an exclusive cluster that reads as zero, or the place in a data file: it is filled */
     WAY_ALLOCATE,
 };
 
 static enum way way_of(const struct byre_qcow2 *image, struct byre_l2_entry entry)
 {
+    if (image->external)
+        return byre_entry_kind(image, entry.word) == BYRE_CLUSTER_DATA ? WAY_OVERWRITE : WAY_KEEP_HOST;
     if (!(entry.word & BYRE_L2_COPIED))
         return WAY_ALLOCATE;
-    switch (byre_l2_kind(entry.word, image->header.version)) {
+    switch (byre_entry_kind(image, entry.word)) {
     case BYRE_CLUSTER_DATA:
         return WAY_OVERWRITE;
     case BYRE_CLUSTER_ZERO_ALLOCATED:
@@ -59,7 +61,8 @@ static int count_run_locked(struct byre_qcow2 *image, const struct byre_slice *s
 
         if (way_of(image, entry) != way)
             break;
-        if (way != WAY_ALLOCATE && byre_l2_offset(entry.word) != byre_l2_offset(first.word) + advance)
+        if (way != WAY_ALLOCATE && !image->external &&
+            byre_l2_offset(entry.word) != byre_l2_offset(first.word) + advance)
             break;
         int rc = byre_l2_entry_check_change_locked(image, entry, goff + advance, err);
         if (rc < 0)
@@ -89,7 +92,7 @@ static int place_locked(struct byre_qcow2 *image, struct byre_qcow2_reservation 
     entry = byre_l2_get(image, slice, index);
     reservation->overwrite = way_of(image, entry) == WAY_OVERWRITE;
     reservation->keeps_host = way_of(image, entry) == WAY_KEEP_HOST;
-    reservation->hoff = byre_l2_offset(entry.word);
+    reservation->hoff = image->external ? first : byre_l2_offset(entry.word);
     reservation->fresh = false;
     count = run;
     if (way_of(image, entry) == WAY_ALLOCATE)

@@ -31,8 +31,12 @@ static bool has_backing(const struct byre_qcow2 *image)
 static struct byre_l2_entry changed_entry(const struct byre_qcow2 *image, struct byre_l2_entry entry,
                                           enum change change)
 {
-    enum byre_cluster_kind kind = byre_l2_kind(entry.word, image->header.version);
+    enum byre_cluster_kind kind = byre_entry_kind(image, entry.word);
     bool keep_host = change == CHANGE_ZERO && (entry.word & BYRE_L2_COPIED);
+
+    /* A raw data file has the zeros already. */
+    if (image->data_raw)
+        return entry;
 
     if (kind == BYRE_CLUSTER_ZERO_PLAIN || (kind == BYRE_CLUSTER_UNALLOCATED && !has_backing(image)))
         return entry;
@@ -108,9 +112,9 @@ int byre_zero_clusters(struct byre_qcow2 *image, uint64_t goff, uint64_t end, st
     return rc < 0 ? rc : change_slice_locked(image, goff, end, CHANGE_ZERO, err);
 }
 
-/* Changes the whole clusters of [goff, end). */
+/* Changes the whole clusters of [goff, end).  `flags`, for a data file, are those of byre_qcow2_write_zeroes. */
 static int change_clusters(struct byre_qcow2 *image, uint64_t goff, uint64_t end, enum change change,
-                           struct byre_error *err)
+                           unsigned flags, struct byre_error *err)
 {
     uint64_t next = end;
     int rc = 0;
@@ -119,8 +123,11 @@ static int change_clusters(struct byre_qcow2 *image, uint64_t goff, uint64_t end
         struct byre_range_hold hold;
         bool idle = false;
 
-        byre_range_lock_acquire(&image->ranges, &hold, goff, MIN(end, byre_l2_slice_end(image, goff)));
-        rc = change_stretch(image, goff, end, change, &next, &idle, err);
+        next = MIN(end, byre_l2_slice_end(image, goff));
+        byre_range_lock_acquire(&image->ranges, &hold, goff, next);
+        rc = byre_external_zero(image, goff, next, flags, err);
+        if (rc == 0)
+            rc = change_stretch(image, goff, end, change, &next, &idle, err);
         if (byre_qcow2_make_room(image, rc))
             rc = change_stretch(image, goff, end, change, &next, &idle, err);
         byre_range_lock_release(&image->ranges, &hold);
@@ -226,7 +233,7 @@ int byre_qcow2_write_zeroes(struct byre_qcow2 *image, uint64_t goff, uint64_t le
         return write_as_data(image, goff, length, err);
     rc = write_as_data(image, goff, start - goff, err);
     if (rc == 0)
-        rc = change_clusters(image, start, end, change, err);
+        rc = change_clusters(image, start, end, change, flags, err);
     if (rc == 0 && end < disk_end)
         rc = write_as_data(image, end, disk_end - end, err);
     return rc;
@@ -241,5 +248,5 @@ int byre_qcow2_discard(struct byre_qcow2 *image, uint64_t goff, uint64_t length,
     whole_clusters(image, goff, length, &start, &end);
     if (!map_says_zero(image))
         return 0;
-    return change_clusters(image, start, end, CHANGE_DISCARD, err);
+    return change_clusters(image, start, end, CHANGE_DISCARD, BYRE_WRITE_ZEROES_UNMAP, err);
 }

@@ -84,9 +84,29 @@ refused -f raw nodir/x 1M
 refused -f qcow2 . 1M
 refused -f qcow2 '' 1M
 
+# data files
+refused -f qcow2 -o data_file_raw=on x 1M
+refused -f qcow2 -o data_file=d,compat=v2 x 1M
+refused -f qcow2 -o data_file=d,data_file_raw=on -b base.qcow2 -F qcow2 x
+refused -f qcow2 -o data_file= x 1M
+refused -f qcow2 -o data_file=nodir/d x 1M
+refused -f raw -o data_file=d x 1M
+run_fails 1 '^byre: x: keep_data_file requires data_file$' "$BYRE" create -f qcow2 -o keep_data_file=on x 1M
+run_fails 1 "^byre: x: Could not open 'd': No such file" "$BYRE" create -f qcow2 -o keep_data_file=on,data_file=d x 1M
+run_fails 1 "^byre: x: preallocation of more than metadata would overwrite the data file" \
+    "$BYRE" create -f qcow2 -o keep_data_file=on,data_file=d,preallocation=full x 1M
+run_fails 1 "^byre: x: 'x' cannot be the data file and an image" "$BYRE" create -f qcow2 -o data_file=x x 1M
+run_fails 1 "^byre: x: 'base.qcow2' cannot be the data file and an image" \
+    "$BYRE" create -f qcow2 -o data_file=base.qcow2 -b base.qcow2 -F qcow2 x
+ln -s base.qcow2 other-name
+run_fails 1 '^byre: x: ' "$BYRE" create -f qcow2 -o data_file=other-name -b base.qcow2 -F qcow2 x
+rm other-name
+run_ok "$BYRE" info base.qcow2
+run_fails 1 "^byre: x: Unknown protocol 'null-co'" "$BYRE" create -f qcow2 -o data_file=null-co:// x 1M
+assert_missing x
+
 # features that byre has not
 run_fails 1 "^byre: x: Option 'extended_l2=on' is not supported\$" "$BYRE" create -f qcow2 -o extended_l2=on x 1M
-run_fails 1 "^byre: x: Option 'data_file=d' is not supported\$" "$BYRE" create -f qcow2 -o data_file=d x 1M
 run_fails 1 "^byre: x: Option 'encryption=on' is not supported\$" "$BYRE" create -f qcow2 -o encryption=on x 1M
 run_fails 1 "^byre: x: Option 'encrypt.format=luks' is not supported\$" \
     "$BYRE" create -f qcow2 -o encrypt.format=luks x 1M
