@@ -101,11 +101,12 @@ int byre_write_compressed(struct byre_disk *disk, const void *buf, size_t length
 int byre_discard(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err);
 
 /*
- * Makes the disk larger, durably; what is new reads as zero.  `preallocation`: "off", "falloc", "full", for qcow2 also
- * "metadata"; NULL: off.  A size of qcow2 is a multiple of 512, that of a raw file is rounded up to one.  -ENOTSUP for
- * a smaller size; after any failure a qcow2 disk has its old one.  Waits until all calls on the disk and all
- * requests of queues that have begun are over, while others wait for it: whoever owns a queue has drained it, or goes
- * on reaping.
+ * Makes the disk larger or smaller, durably.  What is new reads as zero; what was past a smaller end is gone, the VM
+ * state with it.  `preallocation`, for growing: "off", "falloc", "full", for qcow2 also "metadata"; NULL: off.  A size
+ * of qcow2 is a multiple of 512, that of a raw file is rounded up to one.  After a failure a qcow2 disk has its old
+ * size, or, shrunk, its new one: byre_get_size tells.  -ENOTSUP for a device that would shrink, and for version 2 with
+ * snapshots.  Waits until all calls on the disk and all requests of queues that have begun are over, while others wait
+ * for it: whoever owns a queue has drained it, or goes on reaping.
  */
 int byre_truncate(struct byre_disk *disk, uint64_t size, const char *preallocation, struct byre_error *err);
 

@@ -30,6 +30,20 @@ int byre_argument_size(const char *what, const char *text, uint64_t *ret_size)
     return r < 0 ? -1 : 0;
 }
 
+int byre_argument_size_value(const char *name, const char *text, uint64_t *ret_size, struct byre_error *err)
+{
+    int r = byre_size_parse(text, 'B', ret_size);
+
+    if (r == 0)
+        return 0;
+    if (r == -ERANGE)
+        return byre_error_set(err, -EINVAL, "Value '%s' is out of range for parameter '%s'", text, name);
+    byre_error_set(err, -EINVAL, "Parameter '%s' expects a non-negative number below 2^64", name);
+    byre_error_hint(err, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
+                         "and exabytes, respectively.");
+    return -EINVAL;
+}
+
 int byre_argument_cache(const char *what, const char *text, enum byre_cache *ret_cache)
 {
     static const struct {

@@ -16,7 +16,6 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
-#include "base/size.h"
 #include "cli/arguments.h"
 #include "cli/message.h"
 
@@ -148,16 +147,6 @@ bool byre_option_list_wants_help(const char *list)
     return help;
 }
 
-static int bad_size(const char *name, const char *text, int code, struct byre_error *err)
-{
-    if (code == -ERANGE)
-        return byre_error_set(err, -EINVAL, "Value '%s' is out of range for parameter '%s'", text, name);
-    byre_error_set(err, -EINVAL, "Parameter '%s' expects a non-negative number below 2^64", name);
-    byre_error_hint(err, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
-                         "and exabytes, respectively.");
-    return -EINVAL;
-}
-
 static int parse_number(const char *name, const char *text, uint64_t *ret, struct byre_error *err)
 {
     char *end;
@@ -189,21 +178,18 @@ static int parse_bool(const char *name, const char *text, uint64_t *ret, struct 
 static int parse_value(const struct format_option *option, const char *text, uint64_t *ret,
                        struct byre_error *err)
 {
-    int r = 0;
-
     *ret = 0;
     switch (option->type) {
     case TYPE_TEXT:
         return 0;
     case TYPE_SIZE:
-        r = byre_size_parse(text, 'B', ret);
-        return r < 0 ? bad_size(option->name, text, r, err) : 0;
+        return byre_argument_size_value(option->name, text, ret, err);
     case TYPE_NUMBER:
         return parse_number(option->name, text, ret, err);
     case TYPE_BOOL:
         return parse_bool(option->name, text, ret, err);
     }
-    return r;
+    return 0;
 }
 
 static void put(struct byre_create_values *values, int i, const char *text, uint64_t number)

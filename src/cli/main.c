@@ -26,8 +26,8 @@ static const struct byre_verb *const verbs[] = {
     &byre_verb_info,
     &byre_verb_io,
     &byre_verb_map,
+    &byre_verb_resize,
 };
-
 
 static const struct byre_verb *find_verb(const char *name)
 {

@@ -236,7 +236,7 @@ void byre_data_file_close(struct byre_layer *layer, bool remove)
 {
     struct stat st;
 
-    if (layer->data && layer->data != layer->store) {
+    if (layer->data_name && layer->data) {
         if (remove && layer->data_created && layer->has_data_file && lstat(layer->data_name, &st) == 0 &&
             st.st_dev == layer->data_dev && st.st_ino == layer->data_ino)
             unlink(layer->data_name);

@@ -448,6 +448,10 @@ int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *o
     struct byre_qcow2_below below = { .opaque = disk, .remapped = remapped };
     int r;
 
+    for (unsigned i = 0; i < disk->layer_count; i++) {
+        if (!disk->layers[i].data)
+            disk->layers[i].data = disk->layers[i].store;
+    }
     disk->size = top->size;
     disk->grain = smallest_cluster(disk);
     disk->writable = options->writable;

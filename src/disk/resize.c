@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Growing a disk.
+ * Changing the size of a disk.
  *
- * A qcow2 image is grown by its engine.  The flat map knows the old sizes, so a new one is made before, and takes its
- * place when the image has grown.  The gate is closed: no other call is under way, so nobody holds the old one.
+ * A qcow2 image is resized by its engine.  The flat map knows the old sizes, so a new one is made before, and takes its
+ * place when the image has its new size.  The gate is closed: no other call is under way, so nobody holds the old one.
  */
 #include "config.h"
 
@@ -50,36 +50,29 @@ bool byre_disk_preallocation_mode(const char *name, enum byre_preallocation *ret
     return false;
 }
 
-static int shrinking(const struct byre_disk *disk, uint64_t old_size, uint64_t size, struct byre_error *err)
-{
-    return byre_error_set(err, -ENOTSUP,
-                          "'%s': shrinking a disk of %" PRIu64 " bytes to %" PRIu64 " bytes is not supported",
-                          disk->layers[0].name, old_size, size);
-}
-
-static int grow_raw(struct byre_disk *disk, uint64_t size, enum byre_preallocation mode, struct byre_error *err)
+static int resize_raw(struct byre_disk *disk, uint64_t size, enum byre_preallocation mode, struct byre_error *err)
 {
     struct byre_layer *layer = &disk->layers[0];
     uint64_t old_size;
     int r = byre_store_size(layer->store, &old_size, err);
 
     if (mode == BYRE_PREALLOC_METADATA)
-        return byre_error_set(err, -ENOTSUP, "Unsupported preallocation mode 'metadata'");
+        return byre_error_set(err, -ENOTSUP, "Unsupported preallocation mode: metadata");
     if (r < 0 || size == old_size)
         return r;
-    if (size < old_size)
-        return shrinking(disk, old_size, size, err);
     if (size > byre_round_down(INT64_MAX, BYRE_SECTOR))
         return byre_error_set_errno(err, -EFBIG, "could not resize '%s' to %" PRIu64 " bytes", layer->name, size);
+    if (size < old_size && !layer->store->growable)
+        return byre_error_set(err, -ENOTSUP, "'%s': a device cannot be made smaller", layer->name);
     r = byre_store_truncate(layer->store, size, err);
-    if (r == 0 && mode == BYRE_PREALLOC_FALLOC)
+    if (r == 0 && size > old_size && mode == BYRE_PREALLOC_FALLOC)
         r = byre_store_allocate(layer->store, old_size, size - old_size, err);
-    if (r == 0 && mode == BYRE_PREALLOC_FULL)
+    if (r == 0 && size > old_size && mode == BYRE_PREALLOC_FULL)
         r = byre_disk_write_full(layer->store, old_size, size, err);
-    if (r < 0) {
+    if (r < 0 && size > old_size)
         (void)byre_store_truncate(layer->store, old_size, NULL);
+    if (r < 0)
         return r;
-    }
     layer->size = disk->size = byre_round_up(size, BYRE_SECTOR);
     return byre_disk_flush(disk, err);
 }
@@ -90,7 +83,7 @@ static uint64_t below_end(const struct byre_disk *disk)
     return disk->layer_count > 1 ? disk->layers[1].size : 0;
 }
 
-static int grow_qcow2(struct byre_disk *disk, uint64_t size, enum byre_preallocation mode, struct byre_error *err)
+static int resize_qcow2(struct byre_disk *disk, uint64_t size, enum byre_preallocation mode, struct byre_error *err)
 {
     struct byre_layer *layer = &disk->layers[0];
     struct byre_flat_map *map = NULL, *old_map = disk->map;
@@ -99,26 +92,28 @@ static int grow_qcow2(struct byre_disk *disk, uint64_t size, enum byre_prealloca
 
     if (size % BYRE_SECTOR)
         return byre_error_set(err, -EINVAL, "The new size must be a multiple of %u", BYRE_SECTOR);
-    if (size < old_size)
-        return shrinking(disk, old_size, size, err);
     layer->size = size;
     r = byre_flat_map_new(disk, disk->map_bytes, &map, err);
     if (r == 0)
-        r = byre_qcow2_grow(layer->qcow2, size, below_end(disk), mode, err);
-    if (r < 0) {
+        r = size < old_size ? byre_qcow2_shrink(layer->qcow2, size, err)
+                            : byre_qcow2_grow(layer->qcow2, size, below_end(disk), mode, err);
+    /* One that failed may have shrunk nevertheless. */
+    if (r < 0 && byre_qcow2_header(layer->qcow2)->size != size) {
         layer->size = old_size;
         byre_flat_map_free(map);
         return byre_disk_finish(disk, r);
     }
+    if (!map)
+        return r;
     disk->map = map;
     disk->size = size;
     byre_flat_map_free(old_map);
     byre_inflated_purge(disk->inflated);
-    return 0;
+    return byre_disk_finish(disk, r);
 }
 
 /* The gate is closed. */
-static int grow(struct byre_disk *disk, uint64_t size, const char *preallocation, struct byre_error *err)
+static int resize(struct byre_disk *disk, uint64_t size, const char *preallocation, struct byre_error *err)
 {
     enum byre_preallocation mode;
     int r = byre_disk_check_writable(disk, err);
@@ -129,7 +124,9 @@ static int grow(struct byre_disk *disk, uint64_t size, const char *preallocation
         return byre_error_set(err, -EINVAL, "'%s' is no image before it is sealed", disk->layers[0].name);
     if (!byre_disk_preallocation_mode(preallocation, &mode))
         return byre_error_set(err, -EINVAL, "Invalid preallocation mode '%s'", preallocation);
-    return disk->map ? grow_qcow2(disk, size, mode, err) : grow_raw(disk, size, mode, err);
+    if (size < disk->size && mode != BYRE_PREALLOC_OFF)
+        return byre_error_set(err, -EINVAL, "Preallocation can only be used for growing images");
+    return disk->map ? resize_qcow2(disk, size, mode, err) : resize_raw(disk, size, mode, err);
 }
 
 int byre_truncate(struct byre_disk *disk, uint64_t size, const char *preallocation, struct byre_error *err)
@@ -137,7 +134,7 @@ int byre_truncate(struct byre_disk *disk, uint64_t size, const char *preallocati
     int r;
 
     byre_gate_close(&disk->gate);
-    r = grow(disk, size, preallocation, err);
+    r = resize(disk, size, preallocation, err);
     byre_gate_open(&disk->gate);
     return r;
 }

@@ -45,6 +45,11 @@ int byre_external_reach(struct byre_qcow2 *image, uint64_t start, uint64_t size,
     return byre_store_write_zeroes(image->data, start, MIN(there, size) - start, BYRE_ZERO_UNMAP, err);
 }
 
+int byre_external_trim(struct byre_qcow2 *image, uint64_t size, struct byre_error *err)
+{
+    return image->external && image->data->growable ? byre_store_truncate(image->data, size, err) : 0;
+}
+
 int byre_external_flush(struct byre_qcow2 *image, struct byre_error *err)
 {
     return image->external ? byre_store_flush(image->data, err) : 0;

@@ -251,6 +251,7 @@ int byre_metadata_room_locked(struct byre_qcow2 *image, size_t extra, struct byr
 void byre_metadata_add_l2_locked(struct byre_qcow2 *image, uint64_t hoff);
 void byre_metadata_drop_l2_locked(struct byre_qcow2 *image, uint64_t hoff);
 void byre_metadata_add_refblock_locked(struct byre_qcow2 *image, uint64_t hoff);
+void byre_metadata_drop_refblock_locked(struct byre_qcow2 *image, uint64_t hoff);
 
 /* Corruption: see corrupt.c. */
 
@@ -332,6 +333,8 @@ void byre_external_set(struct byre_qcow2 *image, struct byre_store *data);
  * clusters are preallocated it reads as zero then, unless what it holds is to be kept. */
 int byre_external_reach(struct byre_qcow2 *image, uint64_t start, uint64_t size, bool keep,
                         enum byre_preallocation *mode, struct byre_error *err);
+/* The disk has ended at `size` since the last commit: so may the data file. */
+int byre_external_trim(struct byre_qcow2 *image, uint64_t size, struct byre_error *err);
 /* A barrier on the data file. */
 int byre_external_flush(struct byre_qcow2 *image, struct byre_error *err);
 /* Makes [goff, end), whole clusters whose range is locked, read as zero in the data file, if the map alone will not do:
@@ -356,6 +359,9 @@ int byre_image_new(struct byre_store *store, struct byre_qcow2_header *header, b
 void byre_image_free(struct byre_qcow2 *image);
 /* Commits all changes and all frees; the file then holds all that it should.  No request is under way. */
 int byre_image_settle(struct byre_qcow2 *image, struct byre_error *err);
+
+/* Takes the free end off the file, if it has one: see trim.c.  No request is under way. */
+int byre_image_trim(struct byre_qcow2 *image, struct byre_error *err);
 
 /* Preallocates the disk from `start`, a cluster's start, to its end: see prealloc.c. */
 int byre_qcow2_preallocate(struct byre_qcow2 *image, uint64_t start, enum byre_preallocation mode,

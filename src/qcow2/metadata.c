@@ -83,6 +83,11 @@ void byre_metadata_add_refblock_locked(struct byre_qcow2 *image, uint64_t hoff)
     add(image, hoff | KIND_REFBLOCK);
 }
 
+void byre_metadata_drop_refblock_locked(struct byre_qcow2 *image, uint64_t hoff)
+{
+    byre_tally_remove(&image->metadata, hoff | KIND_REFBLOCK);
+}
+
 unsigned byre_qcow2_metadata_version(struct byre_qcow2 *image)
 {
     return atomic_load(&image->metadata_version);

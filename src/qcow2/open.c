@@ -167,7 +167,7 @@ static int open_data(struct byre_store *store, const struct byre_qcow2_open_opti
     if (!(header->incompatible & BYRE_QCOW2_INCOMPAT_DATA_FILE))
         return 0;
     if (!options->open_data)
-        return refuse(store, "its data is in an external data file (incompatible feature bit 2), which is not asked for", err);
+        return refuse(store, "its data is in an external data file (incompatible feature bit 2)", err);
     if (header->snapshot_count)
         return refuse(store, "it has snapshots and an external data file, which does not go together", err);
     return options->open_data(options->opaque, header, ret_data, err);
@@ -176,7 +176,8 @@ static int open_data(struct byre_store *store, const struct byre_qcow2_open_opti
 /* Bits that we do not know would become untrue with the first write. */
 static int clear_autoclear(struct byre_store *store, struct byre_qcow2_header *header, struct byre_error *err)
 {
-    uint64_t known = header->incompatible & BYRE_QCOW2_INCOMPAT_DATA_FILE ? BYRE_QCOW2_AUTOCLEAR_DATA_FILE_RAW : 0;
+    bool external = header->incompatible & BYRE_QCOW2_INCOMPAT_DATA_FILE;
+    uint64_t known = external ? BYRE_QCOW2_AUTOCLEAR_DATA_FILE_RAW : 0;
     int rc;
 
     if (!(header->autoclear & ~known))
@@ -288,6 +289,8 @@ int byre_qcow2_close(struct byre_qcow2 *image, struct byre_error *err)
     /* What was never sealed is no image and need not be made one. */
     if (image->writable && image->sealed) {
         rc = byre_image_settle(image, err);
+        if (rc == 0 && image->freed_end >= image->used_end)
+            rc = byre_image_trim(image, err);
         if (rc == 0 && image->dirty_bit_durable)
             rc = clear_dirty_bit(image, err);
     }

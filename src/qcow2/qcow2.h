@@ -136,12 +136,20 @@ int byre_qcow2_copy_on_read(struct byre_qcow2 *image, uint64_t goff, uint64_t le
 
 /*
  * Makes the disk larger, durably; what is new reads as zero, although the layers below show something up to
- * `below_end` (0: there are none), and is preallocated as `mode` says.  No other call may be under way.  -ENOTSUP: the
- * new size is smaller; -EINVAL: it is no multiple of 512; -EFBIG: there is no such image.  After a failure the disk
+ * `below_end` (0: there are none), and is preallocated as `mode` says.  No other call may be under way.  -EINVAL:
+ * the new size is smaller, or no multiple of 512; -ENOTSUP: a version 2 image has snapshots; -EFBIG: there is no such
+ * image.  After a failure the disk
  * has its old size.
  */
 int byre_qcow2_grow(struct byre_qcow2 *image, uint64_t size, uint64_t below_end, enum byre_preallocation mode,
                     struct byre_error *err);
+
+/*
+ * Makes the disk smaller, durably; what was past the new end is gone, the VM state with it, and the file loses what is
+ * free at its end.  No other call may be under way.  -EINVAL: the size is larger, or no multiple of 512; -ENOTSUP: a
+ * version 2 image has snapshots.  After a failure the disk has its old size, or its new one.
+ */
+int byre_qcow2_shrink(struct byre_qcow2 *image, uint64_t size, struct byre_error *err);
 
 /*
  * The VM state of the image, behind the disk; it has no size, and reads as zero where it was not written.  No other

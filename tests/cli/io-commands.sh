@@ -99,10 +99,8 @@ assert_match '^Could not wait for breakpoint a: ' "$OUT"
 # where it crashes
 side "$OURS" ours -c 'truncate -m falloc' base.qcow2
 assert_equal 1 "$CODE"
-# what byre does not do
-side "$OURS" ours -c 'truncate 1M' base.qcow2
-assert_equal 1 "$CODE"
-assert_match 'shrinking a disk of 67108864 bytes to 1048576 bytes is not supported' "$ERR"
+same_code 0 -c 'write -P 3 0 3M' -c 'truncate 1M' -c 'read -P 3 0 1M' -c 'truncate 2M' -c 'read -P 0 1M 1M' \
+    -c 'truncate 65M' base.qcow2
 # the state of a virtual machine, and each program reads the other's
 same_code 1 -c 'write -b -P 5 0 100k' -c 'read -b -P 5 0 100k' -c 'read -b -P 0 1M 1k' -c 'write -b 5 512' \
     -c 'write -b 512 5' -c 'read -b 0 1' -c 'write -P 7 64k 64k' -c 'read -b -P 5 0 100k' -c 'write -b -P 9 600M 64k' \

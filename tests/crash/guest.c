@@ -337,6 +337,23 @@ uint64_t guest_size(const struct guest *guest)
     return byre_qcow2_header(guest->image)->size;
 }
 
+int guest_shrink(struct guest *guest, uint64_t size)
+{
+    struct guest_growth change = { .size = size, .start = record_store_count(guest->store), .done = SIZE_MAX };
+    size_t number = guest->growths.len, zeros = begin(guest, size, guest_size(guest) - size, NULL);
+    struct byre_error err = BYRE_ERROR_INIT;
+    int rc;
+
+    must(vec_push(&guest->growths, change), "vec_push", &guest->err);
+    if (guest->disk)
+        rc = byre_truncate(guest->disk, size, NULL, &err);
+    else
+        rc = byre_qcow2_shrink(guest->image, size, &err);
+    guest->growths.ptr[number].done = record_store_count(guest->store);
+    guest->growths.ptr[number].ok = rc == 0;
+    return end(guest, zeros, BYRE_WRITE_FUA, rc, &err);
+}
+
 int guest_grow_as(struct guest *guest, uint64_t size, enum byre_preallocation mode)
 {
     static const char *const names[] = { "off", "metadata", "falloc", "full" };

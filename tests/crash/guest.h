@@ -109,6 +109,8 @@ int guest_save_state(struct guest *guest, uint64_t position, uint64_t length);
  * guest->options.first_size. */
 int guest_grow(struct guest *guest, uint64_t size);
 int guest_grow_as(struct guest *guest, uint64_t size, enum byre_preallocation mode);
+/* Makes the disk smaller, durably: what it is to have past its new end from then on is zero, should it grow again. */
+int guest_shrink(struct guest *guest, uint64_t size);
 int guest_seal(struct guest *guest);
 int guest_close(struct guest *guest);
 int guest_open(struct guest *guest);

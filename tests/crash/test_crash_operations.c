@@ -228,6 +228,23 @@ static void grow(struct guest *guest, uint64_t c, unsigned flags)
     ok(guest_write(guest, guest->options.size - c, c));
 }
 
+/* Smaller, larger again, and smaller by whole L2 tables of the smallest clusters. */
+static void shrink(struct guest *guest, uint64_t c, unsigned flags)
+{
+    uint64_t size = guest->options.size;
+
+    (void)flags;
+    ok(guest_write(guest, size - 3 * c, 3 * c));
+    ok(guest_compressed(guest, 26 * c, 1));
+    ok(guest_shrink(guest, 27 * c - 512));
+    ok(guest_write(guest, 27 * c - 1024, 512));
+    ok(guest_shrink(guest, 26 * c - 512));
+    ok(guest_grow_as(guest, size, BYRE_PREALLOC_OFF));
+    ok(guest_write(guest, size - c, c));
+    ok(guest_shrink(guest, 25 * c));
+    ok(guest_write(guest, 25 * c - 512, 512));
+}
+
 static const struct act {
     const char *name;
     operation *run;
@@ -266,6 +283,7 @@ static const struct act {
     { "growing with metadata", grow, BYRE_PREALLOC_METADATA, true },
     { "growing with allocation", grow, BYRE_PREALLOC_FALLOC, true },
     { "growing in full", grow, BYRE_PREALLOC_FULL, true },
+    { "shrinking", shrink, 0, false },
 };
 
 /* --- images ---------------------------------------------------------------------------------------------- */

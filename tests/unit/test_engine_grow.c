@@ -39,7 +39,7 @@ static void sizes_that_cannot_be_are_refused(void **state)
 
     (void)state;
     engine_plain(&engine, 9, 1 * M);
-    refused(&engine, 1 * M - 512, -ENOTSUP, "shrinking a disk of 1048576 bytes to 1048064 bytes is not supported");
+    refused(&engine, 1 * M - 512, -EINVAL, "a disk of 1048576 bytes does not grow to 1048064");
     refused(&engine, 1 * M + 1, -EINVAL, "The new size must be a multiple of 512");
     /* An L1 table of 32 MiB maps 128 GiB in clusters of 512 bytes. */
     refused(&engine, 128 * 1024 * M + 512, -EFBIG, "Failed to grow the L1 table");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Growing disks: what their readers see before and after.
+ * Disks of another size: what their readers see before and after.
  */
 #include "config.h"
 
@@ -55,6 +55,53 @@ static void grown_overlay_reads_as_zero_over_a_longer_backing_file(void **state)
     close_disk(disk);
 }
 
+/* The map, and what was inflated, have been asked for before. */
+static void shrunk_disk_forgets_what_was_past_its_end(void **state)
+{
+    struct byre_disk *disk;
+
+    (void)state;
+    make_raw(path("base"), 300 * K, 'b');
+    make_image(path("top"), 200 * K, CLUSTER, "base", "raw");
+    disk = open_disk(path("top"), true);
+    put(disk, 0, 200 * K, 'n');
+    expect(disk, 0, 200 * K, 'n');
+    must(byre_truncate(disk, 50 * K + 512, NULL, err));
+    assert_int_equal(byre_get_size(disk), 50 * K + 512);
+    expect(disk, 0, 50 * K + 512, 'n');
+    assert_int_equal(byre_pread(disk, &(uint8_t){ 0 }, 1, 50 * K + 512, NULL), -EINVAL);
+    put(disk, 48 * K, 1 * K, 'm');
+    must(byre_truncate(disk, 200 * K, NULL, err));
+    expect(disk, 48 * K, 1 * K, 'm');
+    expect(disk, 50 * K + 512, 150 * K - 512, 0);
+    must(byre_truncate(disk, 512, NULL, err));
+    close_disk(disk);
+    disk = open_disk(path("top"), false);
+    assert_int_equal(byre_get_size(disk), 512);
+    expect(disk, 0, 512, 'n');
+    close_disk(disk);
+}
+
+static void raw_file_shrinks(void **state)
+{
+    struct byre_disk *disk;
+    struct stat st;
+
+    (void)state;
+    make_raw(path("raw"), 64 * K, 'r');
+    disk = open_disk(path("raw"), true);
+    must(byre_truncate(disk, 1000, NULL, err));
+    assert_int_equal(byre_get_size(disk), 1024);
+    expect(disk, 0, 1000, 'r');
+    expect(disk, 1000, 24, 0);
+    must(byre_truncate(disk, 64 * K, NULL, err));
+    expect(disk, 1000, 64 * K - 1000, 0);
+    must(byre_truncate(disk, 1000, NULL, err));
+    close_disk(disk);
+    assert_int_equal(stat(path("raw"), &st), 0);
+    assert_int_equal(st.st_size, 1000);
+}
+
 static void raw_file_grows(void **state)
 {
     static const char *const modes[] = { NULL, "off", "falloc", "full" };
@@ -96,8 +143,8 @@ static void sizes_and_modes_that_cannot_be_are_refused(void **state)
     make_raw(path("raw"), 64 * K, 'r');
     make_image(path("qcow2"), 64 * K, CLUSTER, NULL, NULL);
     disk = open_disk(path("raw"), true);
-    refused(disk, 63 * K, NULL, -ENOTSUP, "shrinking a disk of 65536 bytes to 64512 bytes is not supported");
-    refused(disk, 65 * K, "metadata", -ENOTSUP, "Unsupported preallocation mode 'metadata'");
+    refused(disk, 63 * K, "full", -EINVAL, "Preallocation can only be used for growing images");
+    refused(disk, 65 * K, "metadata", -ENOTSUP, "Unsupported preallocation mode: metadata");
     refused(disk, 65 * K, "some", -EINVAL, "Invalid preallocation mode 'some'");
     refused(disk, UINT64_MAX, NULL, -EFBIG, "raw");
     close_disk(disk);
@@ -105,7 +152,7 @@ static void sizes_and_modes_that_cannot_be_are_refused(void **state)
     refused(disk, 65 * K, NULL, -EROFS, "reading only");
     close_disk(disk);
     disk = open_disk(path("qcow2"), true);
-    refused(disk, 63 * K, NULL, -ENOTSUP, "shrinking a disk of 65536 bytes to 64512 bytes is not supported");
+    refused(disk, 63 * K, "full", -EINVAL, "Preallocation can only be used for growing images");
     refused(disk, 64 * K + 1, NULL, -EINVAL, "multiple of 512");
     refused(disk, 65 * K, "some", -EINVAL, "Invalid preallocation mode 'some'");
     put(disk, 0, 64 * K, 'q');
@@ -148,6 +195,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(grown_overlay_reads_as_zero_over_a_longer_backing_file),
+        TEST(shrunk_disk_forgets_what_was_past_its_end),
+        TEST(raw_file_shrinks),
         TEST(raw_file_grows),
         TEST(sizes_and_modes_that_cannot_be_are_refused),
         TEST(failed_growth_leaves_the_disk_as_it_was),
