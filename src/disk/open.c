@@ -455,7 +455,7 @@ static uint32_t smallest_cluster(const struct byre_disk *disk)
 
     for (unsigned i = 0; i < disk->layer_count; i++) {
         if (disk->layers[i].qcow2)
-            grain = MIN(grain, 1U << byre_qcow2_header(disk->layers[i].qcow2)->cluster_bits);
+            grain = MIN(grain, byre_qcow2_subcluster_size(disk->layers[i].qcow2));
     }
     return grain == UINT32_MAX ? RAW_GRAIN : grain;
 }

@@ -14,7 +14,7 @@
 #include <inttypes.h>
 
 #include "base/cleanup.h"
-#include "qcow2/image.h"
+#include "qcow2/subclusters.h"
 
 static uint32_t l1_index(const struct byre_qcow2 *image, uint64_t goff)
 {
@@ -159,21 +159,25 @@ static int entry_bad(struct byre_qcow2 *image, const char *what, uint64_t hoff, 
 int byre_l2_entry_check_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff,
                                struct byre_error *err)
 {
+    struct byre_subclusters subclusters = byre_subclusters_of(image, entry);
     uint64_t hoff = byre_l2_offset(entry.word);
 
-    switch (byre_l2_kind(entry.word, image->header.version)) {
-    case BYRE_CLUSTER_UNALLOCATED:
-    case BYRE_CLUSTER_ZERO_PLAIN:
+    switch (byre_l2_place(entry)) {
+    case BYRE_PLACE_NONE:
+        if (subclusters.data)
+            return entry_bad(image, "Subclusters allocated without a host cluster: subcluster allocation bitmap",
+                             entry.bitmap, goff, err);
         return 0;
-    case BYRE_CLUSTER_ZERO_ALLOCATED:
+    case BYRE_PLACE_CLUSTER:
         if (hoff & (image->cluster_size - 1))
-            return entry_bad(image, "Preallocated zero cluster offset unaligned:", hoff, goff, err);
+            return entry_bad(image, subclusters.zero && !subclusters.data
+                                        ? "Preallocated zero cluster offset unaligned:"
+                                        : "Cluster allocation offset unaligned:", hoff, goff, err);
+        if (subclusters.data & subclusters.zero)
+            return entry_bad(image, "Subclusters both allocated and zero: subcluster allocation bitmap",
+                             entry.bitmap, goff, err);
         return 0;
-    case BYRE_CLUSTER_DATA:
-        if (hoff & (image->cluster_size - 1))
-            return entry_bad(image, "Cluster allocation offset unaligned:", hoff, goff, err);
-        return 0;
-    case BYRE_CLUSTER_COMPRESSED:
+    case BYRE_PLACE_COMPRESSED:
         /* Above 56 bits there are no host offsets, in any cluster size. */
         hoff = entry.word & ((1ULL << byre_l2_compressed_shift(image->cluster_bits)) - 1);
         if (hoff != byre_l2_compressed_offset(entry.word, image->cluster_bits))
@@ -186,14 +190,14 @@ int byre_l2_entry_check_locked(struct byre_qcow2 *image, struct byre_l2_entry en
 int byre_l2_entry_check_change_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff,
                                       struct byre_error *err)
 {
-    enum byre_cluster_kind kind = byre_l2_kind(entry.word, image->header.version);
+    enum byre_l2_place place = byre_l2_place(entry);
     uint64_t start = byre_l2_offset(entry.word), end = start + image->cluster_size;
     int rc = byre_l2_entry_check_locked(image, entry, goff, err);
     const char *what;
 
-    if (rc < 0 || kind == BYRE_CLUSTER_UNALLOCATED || kind == BYRE_CLUSTER_ZERO_PLAIN)
+    if (rc < 0 || place == BYRE_PLACE_NONE)
         return rc;
-    if (kind == BYRE_CLUSTER_COMPRESSED) {
+    if (place == BYRE_PLACE_COMPRESSED) {
         start = byre_l2_compressed_offset(entry.word, image->cluster_bits);
         end = byre_cluster_ceil(image, start + byre_l2_compressed_stored(entry.word, image->cluster_bits));
         start = byre_cluster_start(image, start);

@@ -14,8 +14,6 @@ refused() {
 
 qemu-img create -q -f qcow2 -o data_file=data.raw data.qcow2 1M
 refused 'data[ -]file' data.qcow2
-qemu-img create -q -f qcow2 -o extended_l2=on extended.qcow2 1M
-refused '[Ee]xtended L2' extended.qcow2
 qemu-img create -q -f qcow2 --object secret,id=s,data=x -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 \
     luks.qcow2 1M
 refused '[Ee]ncrypt|LUKS|luks' luks.qcow2
