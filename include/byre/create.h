@@ -21,6 +21,7 @@ struct byre_create_options {
     const char *compat;         /* qcow2: "0.10"/"v2" or "1.1"/"v3"; NULL: v3 */
     unsigned refcount_bits;     /* qcow2: 1 to 64; 0: 16 */
     bool lazy_refcounts;
+    bool extended_l2;           /* subclusters; wants v3 and clusters of at least 16 KiB */
     const char *compression_type; /* qcow2: "zlib", "zstd"; NULL: zlib */
     const char *preallocation;  /* "off", "metadata", "falloc", "full"; NULL: off */
     const char *backing_name;   /* as it shall be recorded; NULL: none */

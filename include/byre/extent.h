@@ -18,12 +18,12 @@ enum byre_extent_kind {
 struct byre_extent {
     uint64_t goff;   /* guest offset, bytes */
     uint64_t length; /* bytes */
-    uint64_t hoff;   /* host offset in the store of `layer`, bytes; 0 unless data, compressed, allocated zero */
+    uint64_t hoff;   /* host offset in the store of `layer`, bytes; 0 unless data, compressed, or allocated */
     uint32_t layer;  /* 0 is the top image; meaningless for a hole */
     uint32_t stored; /* compressed: bytes that may have to be read at `hoff`; else 0 */
     enum byre_extent_kind kind;
     bool exclusive;  /* data that this image alone refers to (COPIED): may be overwritten in place */
-    bool allocated;  /* zero: a host cluster is kept for it */
+    bool allocated;  /* zero, or a hole between subclusters: it has a place in a host cluster */
     bool at_eof;     /* hole because the range lies past the end of a shorter backing file */
 };
 

@@ -45,7 +45,7 @@ static const struct format_option table[] = {
     { "encrypt.hash-alg", TYPE_TEXT, QCOW2, 0, NULL, "", NULL },
     { "encrypt.iter-time", TYPE_NUMBER, QCOW2, 0, NULL, "", NULL },
     { "cluster_size", TYPE_SIZE, QCOW2, 0, "65536", NULL, "qcow2 cluster size" },
-    { "extended_l2", TYPE_BOOL, QCOW2, 0, "off", "off", NULL },
+    { "extended_l2", TYPE_BOOL, QCOW2, 0, "off", NULL, "Extended L2 tables" },
     { "preallocation", TYPE_TEXT, QCOW2, 0, NULL, NULL,
       "Preallocation mode (allowed values: off, metadata, falloc, full)" },
     { "compression_type", TYPE_TEXT, QCOW2, 0, "zlib", NULL,
@@ -345,7 +345,7 @@ void byre_create_values_print(const struct byre_create_values *values, const cha
 int byre_create_values_apply(const struct byre_create_values *values, struct byre_create_options *ret_options,
                              struct byre_error *err)
 {
-    uint64_t cluster_size = 0, refcount_bits = 0, lazy = 0, raw = 0, keep = 0;
+    uint64_t cluster_size = 0, refcount_bits = 0, lazy = 0, raw = 0, keep = 0, extended = 0;
     const char *backing_format = byre_create_values_text(values, "backing_fmt");
 
     memset(ret_options, 0, sizeof *ret_options);
@@ -363,11 +363,13 @@ int byre_create_values_apply(const struct byre_create_values *values, struct byr
     byre_create_values_number(values, "lazy_refcounts", &lazy);
     byre_create_values_number(values, "data_file_raw", &raw);
     byre_create_values_number(values, "keep_data_file", &keep);
+    byre_create_values_number(values, "extended_l2", &extended);
     byre_create_values_number(values, "size", &ret_options->size);
     ret_options->format = values->format;
     ret_options->cluster_size = (uint32_t)cluster_size;
     ret_options->refcount_bits = (unsigned)refcount_bits;
     ret_options->lazy_refcounts = lazy != 0;
+    ret_options->extended_l2 = extended != 0;
     ret_options->compat = byre_create_values_text(values, "compat");
     ret_options->compression_type = byre_create_values_text(values, "compression_type");
     ret_options->preallocation = byre_create_values_text(values, "preallocation");

@@ -157,8 +157,7 @@ static int each_extent(void *opaque, const struct byre_extent *extent)
         .present = extent->kind != BYRE_EXTENT_HOLE,
         .zero = extent->kind == BYRE_EXTENT_HOLE || extent->kind == BYRE_EXTENT_ZERO,
         .data = extent->kind == BYRE_EXTENT_DATA || extent->kind == BYRE_EXTENT_COMPRESSED,
-        .has_offset =
-            extent->kind == BYRE_EXTENT_DATA || (extent->kind == BYRE_EXTENT_ZERO && extent->allocated),
+        .has_offset = extent->kind == BYRE_EXTENT_DATA || extent->allocated,
     };
 
     if (extent->kind == BYRE_EXTENT_DATA)

@@ -110,10 +110,13 @@ static int fill_hole(const struct byre_disk *disk, unsigned layer, const struct 
         .goff = MAX(size, hole->goff),
         .kind = BYRE_EXTENT_HOLE,
         .layer = layer > 0 ? layer - 1 : 0,
+        .allocated = hole->allocated,
         .at_eof = true,
     };
     int r = 0;
 
+    if (hole->allocated)
+        rest.hoff = hole->hoff + (rest.goff - hole->goff);
     if (hole->goff < size)
         r = map_layer(disk, layer, hole->goff, MIN(end, size), 0, out, err);
     if (r == 0 && end > size) {

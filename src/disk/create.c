@@ -141,7 +141,10 @@ static int plan_data_file(const struct byre_create_options *options, struct plan
 /* An image that needs a larger L1 table than there may be, or bytes that no file offset reaches. */
 static int plan_size(const struct byre_create_options *options, struct plan *plan, struct byre_error *err)
 {
-    struct byre_qcow2_header header = { .cluster_bits = plan->image.cluster_bits };
+    struct byre_qcow2_header header = {
+        .cluster_bits = plan->image.cluster_bits,
+        .incompatible = plan->image.extended_l2 ? BYRE_QCOW2_INCOMPAT_EXTENDED_L2 : 0,
+    };
     bool too_large = options->size > (uint64_t)INT64_MAX - BYRE_SECTOR;
 
     plan->size = too_large ? 0 : byre_round_up(options->size, BYRE_SECTOR);
@@ -160,6 +163,7 @@ static int plan_qcow2(const struct byre_create_options *options, struct plan *pl
 
     plan_widths(options, plan);
     plan->image.lazy_refcounts = options->lazy_refcounts;
+    plan->image.extended_l2 = options->extended_l2;
     if (r == 0)
         r = plan_compression(options->compression_type, plan, err);
     if (r == 0)
@@ -180,6 +184,7 @@ static int check_raw(const struct byre_create_options *options, struct byre_erro
         { "compat", options->compat != NULL },
         { "refcount_bits", options->refcount_bits != 0 },
         { "lazy_refcounts", options->lazy_refcounts },
+        { "extended_l2", options->extended_l2 },
         { "compression_type", options->compression_type != NULL },
         { "data_file", options->data_file != NULL },
         { "data_file_raw", options->data_file_raw },

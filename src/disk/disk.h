@@ -51,7 +51,8 @@ struct byre_disk {
     struct byre_layer *layers; /* top first; fixed while the disk is open */
     unsigned layer_count;
     _Atomic uint64_t size;     /* changed with the gate closed, as are `map` and the layers' sizes */
-    uint32_t grain;            /* mapping unit: the smallest cluster size of the chain, a power of two */
+    uint32_t grain;            /* mapping unit: the smallest subcluster, or cluster without, of the chain; 2^n bytes */
+    uint32_t coarse_grain;     /* the smallest cluster of the chain: a multiple of `grain` */
     bool writable;
     bool write_through;        /* every change is flushed before its call returns */
     enum byre_detect_zeroes detect_zeroes;

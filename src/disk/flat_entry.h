@@ -2,7 +2,7 @@
 /*
  * The 64-bit entries of the flat map.
  *
- *   bits 0 to 2    kind: 0 unknown, else 1 + enum byre_extent_kind
+ *   bits 0 to 2    kind: 0 unknown, 1 + enum byre_extent_kind, or 5: mixed, the whole entry
  *   bit 3          exclusive
  *   bits 4 to 15   layer
  *   bits 16 to 63  data: host offset of the grain in units of 512 bytes; compressed: index in the side array
@@ -14,6 +14,9 @@
 #define BYRE_DISK_FLAT_ENTRY_H
 
 #include "disk/disk.h"
+
+/* Of a grain that has several extents: those are to be looked up in the chunks of the finer grain. */
+#define BYRE_FLAT_MIXED UINT64_C(5)
 
 /* What an entry has no room for: one compressed cluster. */
 struct byre_flat_compressed {

@@ -4,7 +4,7 @@
  *
  *   M1. A chunk describes CHUNK_GRAINS grains.  An entry says where its grain starts; it is true of the
  *       grain's bytes up to where the entry's layer is visible to, after which they are zero.  That one
- *       layer answers for a whole grain follows from the grain being no larger than any cluster of the
+ *       layer answers for a whole grain follows from the grain being no larger than any subcluster of the
  *       chain; a raw file at the bottom counts as data where any part of the grain is.
  *   M2. A fill is published only if no change of layer 0 came to its range since before the tables were
  *       read: the generation tells.  What was mapped but not published still answers the one request that
@@ -18,6 +18,8 @@
  *       same tables.
  *   M7. A hit takes no lock.  Whoever looks is in the disk's epoch; a chunk that was taken out is released when all
  *       have left that could have found it.  Apart from its entries a chunk that can be found does not change.
+ *   M8. Where there are subclusters, chunks are of clusters, and those of the finer grain are made only where clusters
+ *       are `mixed`.  What a fine chunk says is true whatever the coarse one says.
  */
 #include "config.h"
 
@@ -39,8 +41,13 @@ enum {
     BUCKETS_MAX = 1 << 14,
 };
 
+#define FINE (UINT64_C(1) << 63) /* in the number of a chunk of fine grain */
+
+/* What is missing for a look-up. */
+enum missing { NOTHING, COARSE_CHUNK, FINE_CHUNK };
+
 struct chunk {
-    uint64_t number;           /* of the first grain, divided by CHUNK_GRAINS */
+    uint64_t number;           /* of the first grain, divided by CHUNK_GRAINS; and FINE */
     struct chunk *_Atomic hash_next;
     struct chunk *prev, *next; /* the ring that the clock's hand goes round; or `next` of those taken out */
     uint64_t epoch;            /* in which it was taken out */
@@ -52,7 +59,7 @@ struct chunk {
 
 struct byre_flat_map {
     struct byre_disk *disk;
-    unsigned grain_bits;
+    unsigned grain_bits, fine_bits; /* the same without subclusters */
     uint64_t budget;
     uint64_t *visible_end;      /* by layer: bytes from there on do not show */
     struct chunk *_Atomic *buckets; /* changed under the mutex */
@@ -67,14 +74,30 @@ struct byre_flat_map {
     uint64_t taken_out_bytes;
 };
 
+/* The grain of a chunk of that number. */
+static unsigned bits_of(const struct byre_flat_map *map, uint64_t number)
+{
+    return number & FINE ? map->fine_bits : map->grain_bits;
+}
+
 static uint64_t chunk_number(const struct byre_flat_map *map, uint64_t goff)
 {
     return (goff >> map->grain_bits) / CHUNK_GRAINS;
 }
 
+static uint64_t fine_number(const struct byre_flat_map *map, uint64_t goff)
+{
+    return (goff >> map->fine_bits) / CHUNK_GRAINS | FINE;
+}
+
 static uint64_t chunk_start(const struct byre_flat_map *map, uint64_t number)
 {
-    return number * CHUNK_GRAINS << map->grain_bits;
+    return (number & ~FINE) * CHUNK_GRAINS << bits_of(map, number);
+}
+
+static _Atomic uint64_t *entry_of(const struct byre_flat_map *map, struct chunk *chunk, uint64_t goff)
+{
+    return &chunk->entries[(goff >> bits_of(map, chunk->number)) % CHUNK_GRAINS];
 }
 
 static uint64_t chunk_bytes(const struct chunk *chunk)
@@ -212,11 +235,11 @@ static bool emit(const struct byre_flat_map *map, struct sink *sink, struct byre
     return true;
 }
 
-/* Describes from sink->at to the end of its grain: false if there is no room. */
-static bool emit_grain(const struct byre_flat_map *map, struct sink *sink, const struct chunk *chunk,
+/* Describes from sink->at to the end of its grain, of `bits`: false if there is no room. */
+static bool emit_grain(const struct byre_flat_map *map, struct sink *sink, const struct chunk *chunk, unsigned bits,
                        uint64_t entry)
 {
-    uint64_t grain = 1ULL << map->grain_bits;
+    uint64_t grain = 1ULL << bits;
     uint64_t start = byre_round_down(sink->at, grain), end = MIN(start + grain, sink->end), shown;
     struct byre_extent extent = byre_flat_decode(map->disk, entry, &chunk->side, start);
 
@@ -235,53 +258,64 @@ static bool emit_grain(const struct byre_flat_map *map, struct sink *sink, const
                                                  .kind = BYRE_EXTENT_HOLE });
 }
 
-/* Describes as much as the chunk knows: 1 if something of its part of the range is unknown, else 0. */
-static int emit_chunk(const struct byre_flat_map *map, struct sink *sink, const struct chunk *chunk)
+/* Describes as much up to `end` as the chunk knows by itself.  Returns where to look for the rest. */
+static enum missing emit_chunk(const struct byre_flat_map *map, struct sink *sink, struct chunk *chunk, uint64_t end)
 {
-    uint64_t end = MIN(sink->end, chunk_start(map, chunk->number + 1));
+    unsigned bits = bits_of(map, chunk->number);
 
+    end = MIN(MIN(sink->end, end), chunk_start(map, chunk->number + 1));
     while (sink->at < end) {
-        uint64_t entry = atomic_load(&chunk->entries[(sink->at >> map->grain_bits) % CHUNK_GRAINS]);
+        uint64_t entry = atomic_load(&chunk->entries[(sink->at >> bits) % CHUNK_GRAINS]);
 
-        if (!entry)
-            return 1;
-        if (!emit_grain(map, sink, chunk, entry))
+        if (!entry || entry == BYRE_FLAT_MIXED)
+            return entry || chunk->number & FINE ? FINE_CHUNK : COARSE_CHUNK;
+        if (!emit_grain(map, sink, chunk, bits, entry))
             break;
     }
-    return 0;
+    return NOTHING;
 }
 
 /* --- filling -------------------------------------------------------------------------------------------- */
 
+/* Sets the entry of the grain at `at`, of which the extent describes a part. */
+static int set_entry(const struct byre_flat_map *map, struct chunk *chunk, const struct byre_extent *extent,
+                     uint64_t at)
+{
+    uint64_t end = at + (1ULL << bits_of(map, chunk->number)), next = BYRE_FLAT_MIXED;
+    bool whole = at >= extent->goff && MIN(end, map->disk->size) <= extent->goff + extent->length;
+    _Atomic uint64_t *entry = entry_of(map, chunk, at);
+    int r = 0;
+
+    if (whole || map->grain_bits == map->fine_bits || chunk->number & FINE) {
+        if (byre_flat_outranks(atomic_load(entry), extent))
+            return 0;
+        r = byre_flat_encode(map->disk, extent, at, &chunk->side, &next);
+    }
+    if (r == 0)
+        atomic_store_explicit(entry, next, memory_order_relaxed); /* nobody else sees it yet */
+    return r;
+}
+
 /* Sets the entries of the grains that the extents of byre_disk_map cover.  Where several extents share a
- * grain, data wins, and then whatever is not past an end (M1). */
+ * grain that cannot be mixed, data wins, and then whatever is not past an end (M1). */
 static int set_entries(const struct byre_flat_map *map, struct chunk *chunk, const byre_extent_vec *extents)
 {
-    uint64_t grain = 1ULL << map->grain_bits;
+    uint64_t grain = 1ULL << bits_of(map, chunk->number);
+    int r = 0;
 
     for (size_t i = 0; i < extents->len; i++) {
         const struct byre_extent *extent = &extents->ptr[i];
         uint64_t end = extent->goff + extent->length;
 
-        for (uint64_t at = byre_round_down(extent->goff, grain); at < end; at += grain) {
-            _Atomic uint64_t *entry = &chunk->entries[(at >> map->grain_bits) % CHUNK_GRAINS];
-            uint64_t next;
-            int r;
-
-            if (byre_flat_outranks(atomic_load(entry), extent))
-                continue;
-            r = byre_flat_encode(map->disk, extent, at, &chunk->side, &next);
-            if (r < 0)
-                return r;
-            atomic_store_explicit(entry, next, memory_order_relaxed); /* nobody else sees it yet */
-        }
+        for (uint64_t at = byre_round_down(extent->goff, grain); r == 0 && at < end; at += grain)
+            r = set_entry(map, chunk, extent, at);
     }
-    return 0;
+    return r;
 }
 
-/* A chunk with the entries for [goff, end). */
-static int make_chunk(struct byre_flat_map *map, uint64_t goff, uint64_t end, struct chunk **ret_chunk,
-                      struct byre_error *err)
+/* The chunk of that number, with the entries for [goff, end). */
+static int make_chunk(struct byre_flat_map *map, uint64_t number, uint64_t goff, uint64_t end,
+                      struct chunk **ret_chunk, struct byre_error *err)
 {
     byre_extent_vec extents = VEC_INIT;
     struct chunk *chunk = calloc(1, sizeof *chunk);
@@ -289,7 +323,7 @@ static int make_chunk(struct byre_flat_map *map, uint64_t goff, uint64_t end, st
 
     if (!chunk)
         return byre_error_set_errno(err, -ENOMEM, "could not map a part of '%s'", map->disk->layers[0].name);
-    chunk->number = chunk_number(map, goff);
+    chunk->number = number;
     chunk->version = version_of(map); /* before tables are read */
     r = byre_disk_map(map->disk, 0, goff, end - goff, &extents, err);
     if (r == 0) {
@@ -306,74 +340,101 @@ static int make_chunk(struct byre_flat_map *map, uint64_t goff, uint64_t end, st
     return 0;
 }
 
-/* Maps the whole chunk of sink->at, or, where that fails, only what is asked for: damage elsewhere is no
+/* Maps the whole chunk of that number, or, where that fails, only what is asked for: damage elsewhere is no
  * reason to fail.  *ret_whole tells which. */
-static int map_chunk(struct byre_flat_map *map, const struct sink *sink, struct chunk **ret_chunk,
+static int map_chunk(struct byre_flat_map *map, const struct sink *sink, uint64_t number, struct chunk **ret_chunk,
                      bool *ret_whole, struct byre_error *err)
 {
-    uint64_t grain = 1ULL << map->grain_bits, number = chunk_number(map, sink->at);
+    uint64_t grain = 1ULL << bits_of(map, number);
     uint64_t end = MIN(chunk_start(map, number + 1), map->disk->size);
-    int r = make_chunk(map, chunk_start(map, number), end, ret_chunk, NULL);
+    int r = make_chunk(map, number, chunk_start(map, number), end, ret_chunk, NULL);
 
     *ret_whole = r == 0;
     if (r == 0)
         return 0;
     end = MIN(end, byre_round_up(sink->end, grain));
-    return make_chunk(map, byre_round_down(sink->at, grain), end, ret_chunk, err);
+    return make_chunk(map, number, byre_round_down(sink->at, grain), end, ret_chunk, err);
+}
+
+/* The generation of `goff`.  Under the mutex. */
+static uint64_t *generation_locked(struct byre_flat_map *map, uint64_t goff)
+{
+    return &map->generations[chunk_number(map, goff) % GENERATIONS];
 }
 
 /* Before tables are read (M2). */
-static uint64_t generation_of(struct byre_flat_map *map, uint64_t number)
+static uint64_t generation_of(struct byre_flat_map *map, uint64_t goff)
 {
     LOCK_SCOPE(&map->mutex);
-
-    return map->generations[number % GENERATIONS];
+    return *generation_locked(map, goff);
 }
 
-/* Describes the part of the range that is in the chunk of sink->at by reading tables.  The chunk's turn is held. */
-static int fill(struct byre_flat_map *map, struct sink *sink, struct byre_error *err)
+/* Describes what the chunk of that number, which is the one of sink->at, has of the range, by reading tables.  The
+ * chunk's turn is held.  Returns what is missing then, or a negative errno. */
+static int fill(struct byre_flat_map *map, struct sink *sink, uint64_t number, struct byre_error *err)
 {
-    uint64_t number = chunk_number(map, sink->at), generation = generation_of(map, number);
+    uint64_t start = chunk_start(map, number), generation = generation_of(map, start);
     struct chunk *chunk;
     bool whole;
-    int r = map_chunk(map, sink, &chunk, &whole, err);
+    int r = map_chunk(map, sink, number, &chunk, &whole, err);
 
     if (r < 0)
         return r;
-    emit_chunk(map, sink, chunk);
+    r = emit_chunk(map, sink, chunk, sink->end);
     pthread_mutex_lock(&map->mutex);
     release_locked(map);
-    if (whole && map->generations[number % GENERATIONS] == generation && map->taken_out_bytes < map->budget)
+    if (whole && *generation_locked(map, start) == generation && map->taken_out_bytes < map->budget)
         insert_locked(map, STEAL(chunk));
     pthread_mutex_unlock(&map->mutex);
-    if (chunk)
-        chunk_free(chunk);
-    return 0;
+    chunks_free(chunk);
+    return r;
 }
 
-/* Describes what is known of the chunk of sink->at: 1 if something is missing, or too old to write by. */
-static int emit_known(struct byre_flat_map *map, struct sink *sink)
+/* The chunk of that number, unless it is too old to write by. */
+static struct chunk *find_usable(struct byre_flat_map *map, const struct sink *sink, uint64_t number)
 {
-    struct chunk *chunk = find(map, chunk_number(map, sink->at));
+    struct chunk *chunk = find(map, number);
 
     if (!chunk || (sink->write && chunk->version != version_of(map)))
-        return 1;
+        return NULL;
     if (!atomic_load_explicit(&chunk->used, memory_order_relaxed))
         atomic_store_explicit(&chunk->used, true, memory_order_relaxed);
-    return emit_chunk(map, sink, chunk);
+    return chunk;
 }
 
-/* Describes the part of the range that is in the chunk of sink->at, which is not known, unless it has become known
- * while others filled it. */
-static int emit_unknown(struct byre_flat_map *map, struct sink *sink, struct byre_error *err)
+/* Describes what is known of the coarse chunk of sink->at, and of the fine ones there. */
+static enum missing emit_known(struct byre_flat_map *map, struct sink *sink)
 {
-    uint64_t number = chunk_number(map, sink->at);
+    struct chunk *chunk = find_usable(map, sink, chunk_number(map, sink->at)), *fine;
+    enum missing missing = chunk ? emit_chunk(map, sink, chunk, sink->end) : COARSE_CHUNK;
+
+    while (missing == FINE_CHUNK) {
+        uint64_t before = sink->at, grain = map->disk->coarse_grain;
+
+        fine = find_usable(map, sink, fine_number(map, before));
+        if (fine)
+            missing = emit_chunk(map, sink, fine, byre_round_down(before, grain) + grain);
+        if (missing != NOTHING || sink->at == before)
+            break;
+        missing = emit_chunk(map, sink, chunk, sink->end);
+    }
+    return missing;
+}
+
+/* Describes the start of what is missing at sink->at, unless it has become known while others filled it.  Returns what
+ * is missing then, or a negative errno. */
+static int emit_unknown(struct byre_flat_map *map, struct sink *sink, enum missing missing, struct byre_error *err)
+{
+    uint64_t number = missing == FINE_CHUNK ? fine_number(map, sink->at) : chunk_number(map, sink->at);
+    uint64_t before = sink->at;
     struct byre_range_hold turn;
-    int r = 0;
+    int r;
 
     byre_range_lock_acquire(&map->fills, &turn, number, number + 1);
-    if (emit_known(map, sink))
-        r = fill(map, sink, err);
+    r = emit_known(map, sink);
+    /* A fine chunk is of use whatever has happened to the coarse one. */
+    if (r != NOTHING && sink->at == before && (missing == FINE_CHUNK || r == COARSE_CHUNK))
+        r = fill(map, sink, number, err);
     byre_range_lock_release(&map->fills, &turn);
     return r;
 }
@@ -385,10 +446,13 @@ int byre_flat_map_lookup(struct byre_flat_map *map, uint64_t goff, uint64_t leng
 
     while (sink.at < sink.end) {
         uint64_t before = sink.at;
-        int r = 0;
+        int r = emit_known(map, &sink);
 
-        if (emit_known(map, &sink))
-            r = emit_unknown(map, &sink, err);
+        if (r != NOTHING)
+            r = emit_unknown(map, &sink, (enum missing)r, err);
+        /* A mixed grain comes second, so that there is progress whatever becomes of chunks. */
+        if (r == FINE_CHUNK && sink.at == before)
+            r = emit_unknown(map, &sink, FINE_CHUNK, err);
         if (r < 0 && !sink.count)
             return r;
         if (r < 0 || sink.at == before)
@@ -413,25 +477,26 @@ int byre_flat_map_peek(struct byre_flat_map *map, uint64_t goff, uint64_t length
 
 /* --- changes -------------------------------------------------------------------------------------------- */
 
-/* Corrects the entries of the chunk within [goff, end). */
+/* Corrects the entries of the chunk that `now` is about; a grain that it is about in part is mixed from now on. */
 static void correct_chunk(const struct byre_flat_map *map, struct chunk *chunk, const struct byre_extent *now)
 {
-    uint64_t grain = 1ULL << map->grain_bits;
-    uint64_t at = MAX(now->goff, chunk_start(map, chunk->number));
-    uint64_t end = MIN(now->goff + now->length, chunk_start(map, chunk->number + 1));
+    uint64_t grain = 1ULL << bits_of(map, chunk->number), now_end = now->goff + now->length;
+    uint64_t at = MAX(byre_round_down(now->goff, grain), chunk_start(map, chunk->number));
+    uint64_t end = MIN(now_end, chunk_start(map, chunk->number + 1));
 
     for (; at < end; at += grain) {
         uint64_t entry = 0;
 
+        if (at < now->goff || at + grain > now_end)
+            entry = BYRE_FLAT_MIXED;
         /* What a hole shows is for the next look-up to find out; compressed clusters would need memory. */
-        if (now->kind == BYRE_EXTENT_DATA || now->kind == BYRE_EXTENT_ZERO)
+        else if (now->kind == BYRE_EXTENT_DATA || now->kind == BYRE_EXTENT_ZERO)
             (void)byre_flat_encode(map->disk, now, at, NULL, &entry);
-        atomic_store(&chunk->entries[(at >> map->grain_bits) % CHUNK_GRAINS], entry);
+        atomic_store(entry_of(map, chunk, at), entry);
     }
 }
 
-static void correct_many(struct byre_flat_map *map, uint64_t first, uint64_t last,
-                         const struct byre_extent *now)
+static void correct_many(struct byre_flat_map *map, const struct byre_extent *now)
 {
     struct chunk *chunk = map->hand;
 
@@ -439,30 +504,35 @@ static void correct_many(struct byre_flat_map *map, uint64_t first, uint64_t las
         map->generations[i]++;
     if (!chunk)
         return;
-    do {
-        if (chunk->number >= first && chunk->number <= last)
+    do
+        correct_chunk(map, chunk, now);
+    while ((chunk = chunk->next) != map->hand);
+}
+
+static void correct_numbers(struct byre_flat_map *map, uint64_t first, uint64_t last, const struct byre_extent *now)
+{
+    for (uint64_t number = first; number <= last; number++) {
+        struct chunk *chunk = find(map, number);
+
+        if (chunk)
             correct_chunk(map, chunk, now);
-        chunk = chunk->next;
-    } while (chunk != map->hand);
+    }
 }
 
 void byre_flat_map_remapped(struct byre_flat_map *map, const struct byre_extent *now)
 {
-    uint64_t first = chunk_number(map, now->goff);
-    uint64_t last = chunk_number(map, now->goff + now->length - 1);
+    uint64_t end = now->goff + now->length - 1, first = chunk_number(map, now->goff), last = chunk_number(map, end);
     LOCK_SCOPE(&map->mutex);
 
     if (last - first >= GENERATIONS) {
-        correct_many(map, first, last, now);
+        correct_many(map, now);
         return;
     }
-    for (uint64_t number = first; number <= last; number++) {
-        struct chunk *chunk = find(map, number);
-
+    for (uint64_t number = first; number <= last; number++)
         map->generations[number % GENERATIONS]++;
-        if (chunk)
-            correct_chunk(map, chunk, now);
-    }
+    correct_numbers(map, first, last, now);
+    if (map->fine_bits < map->grain_bits)
+        correct_numbers(map, fine_number(map, now->goff), fine_number(map, end), now);
 }
 
 /* --- making and releasing ------------------------------------------------------------------------------- */
@@ -471,7 +541,7 @@ static uint64_t bucket_count(const struct byre_flat_map *map)
 {
     uint64_t wanted = map->budget / sizeof(struct chunk), count = 16;
 
-    wanted = MIN(wanted, chunk_number(map, map->disk->layers[0].size) + 1);
+    wanted = MIN(wanted, (map->disk->layers[0].size >> map->fine_bits) / CHUNK_GRAINS + 1);
     while (count < wanted && count < BUCKETS_MAX)
         count *= 2;
     return count;
@@ -489,7 +559,8 @@ int byre_flat_map_new(struct byre_disk *disk, uint64_t budget, struct byre_flat_
     byre_range_lock_init(&map->fills);
     map->disk = disk;
     map->taken_out_last = &map->taken_out;
-    map->grain_bits = byre_log2(disk->grain);
+    map->grain_bits = byre_log2(disk->coarse_grain);
+    map->fine_bits = byre_log2(disk->grain);
     map->budget = budget ? budget : BYRE_FLAT_MAP_BYTES;
     map->bucket_mask = bucket_count(map) - 1;
     map->buckets = calloc(map->bucket_mask + 1, sizeof *map->buckets);

@@ -35,7 +35,7 @@ int byre_flat_map_lookup(struct byre_flat_map *map, uint64_t goff, uint64_t leng
 int byre_flat_map_peek(struct byre_flat_map *map, uint64_t goff, uint64_t length, bool write,
                        struct byre_extent *extents, int max);
 
-/* Layer 0 now says `now` of whole clusters.  Called in the critical section that changed it; never waits. */
+/* Layer 0 now says `now` of whole subclusters.  Called in the critical section that changed it; never waits. */
 void byre_flat_map_remapped(struct byre_flat_map *map, const struct byre_extent *now);
 
 #endif

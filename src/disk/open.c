@@ -430,15 +430,20 @@ static void limit_below(struct byre_disk *disk)
     }
 }
 
-static uint32_t smallest_cluster(const struct byre_disk *disk)
+static void set_grains(struct byre_disk *disk)
 {
-    uint32_t grain = UINT32_MAX;
+    uint32_t grain = UINT32_MAX, coarse = UINT32_MAX;
 
     for (unsigned i = 0; i < disk->layer_count; i++) {
-        if (disk->layers[i].qcow2)
-            grain = MIN(grain, 1U << byre_qcow2_header(disk->layers[i].qcow2)->cluster_bits);
+        const struct byre_qcow2 *image = disk->layers[i].qcow2;
+
+        if (image) {
+            grain = MIN(grain, byre_qcow2_subcluster_size(image));
+            coarse = MIN(coarse, 1U << byre_qcow2_header(image)->cluster_bits);
+        }
     }
-    return grain == UINT32_MAX ? RAW_GRAIN : grain;
+    disk->grain = grain == UINT32_MAX ? RAW_GRAIN : grain;
+    disk->coarse_grain = grain == UINT32_MAX ? RAW_GRAIN : coarse;
 }
 
 int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *options,
@@ -453,7 +458,7 @@ int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *o
             disk->layers[i].data = disk->layers[i].store;
     }
     disk->size = top->size;
-    disk->grain = smallest_cluster(disk);
+    set_grains(disk);
     disk->writable = options->writable;
     disk->write_through =
         options->cache == BYRE_CACHE_WRITETHROUGH || options->cache == BYRE_CACHE_DIRECTSYNC;

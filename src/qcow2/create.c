@@ -23,6 +23,7 @@
 
 #define SECTOR                     512
 #define FEATURE_NAMES_CLUSTER_BITS 13 /* from this size on there is room for the table of feature names */
+#define EXTENDED_CLUSTER_BITS      14 /* subclusters have at least a sector */
 #define HEADER_LENGTH              112 /* up to and with the compression type, and its padding */
 
 int byre_qcow2_create_check(const struct byre_qcow2_create_options *options, struct byre_error *err)
@@ -33,6 +34,14 @@ int byre_qcow2_create_check(const struct byre_qcow2_create_options *options, str
         options->cluster_bits > BYRE_QCOW2_CLUSTER_BITS_MAX)
         return byre_error_set(err, -EINVAL, "Cluster size must be a power of two between %d and %dk",
                               1 << BYRE_QCOW2_CLUSTER_BITS_MIN, 1 << (BYRE_QCOW2_CLUSTER_BITS_MAX - 10));
+    if (options->version < 3 && options->extended_l2)
+        return byre_error_set(err, -EINVAL,
+                              "Extended L2 entries are only supported with compatibility level 1.1 and above (use"
+                              " version=v3 or greater)");
+    if (options->extended_l2 && options->cluster_bits < EXTENDED_CLUSTER_BITS)
+        return byre_error_set(err, -EINVAL,
+                              "Extended L2 entries are only supported with cluster sizes of at least %u bytes",
+                              1u << EXTENDED_CLUSTER_BITS);
     if (options->refcount_order > 6)
         return byre_error_set(err, -EINVAL,
                               "Refcount width must be a power of two and may not exceed 64 bits");
@@ -54,7 +63,7 @@ int byre_qcow2_create_check(const struct byre_qcow2_create_options *options, str
                               " (use version=v3 or greater)");
     if (options->backing_name && options->data_raw)
         return byre_error_set(err, -EINVAL, "Backing file and data-file-raw cannot be used at the same time");
-    if (options->backing_name && options->preallocation != BYRE_PREALLOC_OFF)
+    if (options->backing_name && options->preallocation != BYRE_PREALLOC_OFF && !options->extended_l2)
         return byre_error_set(err, -EINVAL,
                               "Backing file and preallocation can only be used at the same time if extended_l2"
                               " is on");
@@ -123,6 +132,8 @@ static int make_header(const struct byre_qcow2_create_options *options, struct b
         header->incompatible |= BYRE_QCOW2_INCOMPAT_DATA_FILE;
     if (options->data_raw)
         header->autoclear |= BYRE_QCOW2_AUTOCLEAR_DATA_FILE_RAW;
+    if (options->extended_l2)
+        header->incompatible |= BYRE_QCOW2_INCOMPAT_EXTENDED_L2;
     entries = byre_qcow2_header_l1_needed(header, header->size);
     if (options->size > INT64_MAX - SECTOR || entries > BYRE_QCOW2_L1_BYTES_MAX / 8)
         return byre_error_set(err, -EFBIG, "Image size of %llu bytes is too large for clusters of %u bytes",

@@ -73,6 +73,68 @@ static inline uint64_t byre_l2_offset(uint64_t entry)
     return entry & BYRE_L2_OFFSET_MASK;
 }
 
+/* What an entry refers to in the file, whatever guests see of it. */
+enum byre_l2_place {
+    BYRE_PLACE_NONE,
+    BYRE_PLACE_CLUSTER,    /* a host cluster of its own, at byre_l2_offset */
+    BYRE_PLACE_COMPRESSED, /* the clusters that hold compressed data */
+};
+
+static inline enum byre_l2_place byre_l2_place(struct byre_l2_entry entry)
+{
+    if (entry.word & BYRE_L2_COMPRESSED)
+        return BYRE_PLACE_COMPRESSED;
+    return byre_l2_offset(entry.word) ? BYRE_PLACE_CLUSTER : BYRE_PLACE_NONE;
+}
+
+/*
+ * The subclusters of a cluster ("Extended L2 Entries"), one bit each: those that are data at their place in the host
+ * cluster, and those that read as zero.  What is neither is a hole: the layers below show there.  Without extended
+ * entries a cluster is one subcluster.
+ */
+struct byre_subclusters {
+    uint32_t data, zero;
+};
+
+#define BYRE_SUBCLUSTER_COUNT_BITS 5 /* 32 in a cluster */
+
+/*
+ * Bits 0 to 31 of the bitmap say allocated, bits 32 to 63 zero; both at once is invalid, as is allocated without a host
+ * cluster.  Bit 0 of the descriptor, the zero flag, means nothing there.  A compressed cluster is data as a whole; its
+ * bitmap is reserved.
+ */
+static inline struct byre_subclusters byre_l2_subclusters(struct byre_l2_entry entry, unsigned version, bool extended)
+{
+    if (extended && !(entry.word & BYRE_L2_COMPRESSED))
+        return (struct byre_subclusters){ (uint32_t)entry.bitmap, (uint32_t)(entry.bitmap >> 32) };
+    switch (byre_l2_kind(entry.word, version)) {
+    case BYRE_CLUSTER_ZERO_PLAIN:
+    case BYRE_CLUSTER_ZERO_ALLOCATED:
+        return (struct byre_subclusters){ 0, 1 };
+    case BYRE_CLUSTER_DATA:
+    case BYRE_CLUSTER_COMPRESSED:
+        return (struct byre_subclusters){ extended ? UINT32_MAX : 1, 0 };
+    case BYRE_CLUSTER_UNALLOCATED:
+        break;
+    }
+    return (struct byre_subclusters){ 0, 0 };
+}
+
+/* The entry of a cluster at `hoff`, which is its alone, or of one that has no place (not `placed`).  Version 2 cannot
+ * say zero. */
+static inline struct byre_l2_entry byre_l2_standard_entry(uint64_t hoff, bool placed,
+                                                          struct byre_subclusters subclusters, unsigned version,
+                                                          bool extended)
+{
+    struct byre_l2_entry entry = { placed ? hoff | BYRE_L2_COPIED : 0, 0 };
+
+    if (extended)
+        entry.bitmap = subclusters.data | (uint64_t)subclusters.zero << 32;
+    else if (subclusters.zero && version >= 3)
+        entry.word |= BYRE_L2_ZERO;
+    return entry;
+}
+
 /* A compressed cluster descriptor: x = 62 - (cluster_bits - 8) bits of byte offset, then the number of
  * additional 512-byte sectors. */
 static inline unsigned byre_l2_compressed_shift(unsigned cluster_bits)

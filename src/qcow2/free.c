@@ -47,15 +47,13 @@ void byre_free_entry_later_locked(struct byre_qcow2 *image, struct byre_l2_entry
 
     if (image->external)
         return;
-    switch (byre_entry_kind(image, entry.word)) {
-    case BYRE_CLUSTER_UNALLOCATED:
-    case BYRE_CLUSTER_ZERO_PLAIN:
+    switch (byre_entry_place(image, entry)) {
+    case BYRE_PLACE_NONE:
         break;
-    case BYRE_CLUSTER_ZERO_ALLOCATED:
-    case BYRE_CLUSTER_DATA:
+    case BYRE_PLACE_CLUSTER:
         byre_free_later_locked(image, byre_cluster_of(image, byre_l2_offset(entry.word)), 1, discard);
         break;
-    case BYRE_CLUSTER_COMPRESSED:
+    case BYRE_PLACE_COMPRESSED:
         first = byre_l2_compressed_offset(entry.word, image->cluster_bits);
         last = first + byre_l2_compressed_stored(entry.word, image->cluster_bits) - 1;
         first = byre_cluster_of(image, first);

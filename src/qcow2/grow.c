@@ -20,7 +20,7 @@
 #include "base/cleanup.h"
 #include "base/zero.h"
 #include "byre/disk.h"
-#include "qcow2/image.h"
+#include "qcow2/subclusters.h"
 #include "store/event.h"
 
 #define SECTOR 512u
@@ -130,14 +130,40 @@ int byre_l1_grow(struct byre_qcow2 *image, uint32_t entries, struct byre_error *
 
 /* --- what becomes visible --- */
 
-/* Zeroes the rest of the last cluster, from `end` on, where it shows something else. */
+/* Zeroes [end, end + length), a part of the subcluster that `extent` describes, or of its compressed cluster. */
+static int zero_rest(struct byre_qcow2 *image, uint64_t end, uint64_t length, const struct byre_extent *extent,
+                     struct byre_error *err)
+{
+    uint8_t bytes[SECTOR];
+    struct iovec sector = { bytes, SECTOR };
+    int rc;
+
+    if (extent->kind == BYRE_EXTENT_DATA && extent->exclusive)
+        return byre_data_zero(image, extent->hoff, length, err);
+    /* Copy-on-write puts zeros past the end of the disk. */
+    rc = byre_read_old(image, end - SECTOR, bytes, SECTOR, err);
+    return rc < 0 ? rc : byre_qcow2_writev(image, end - SECTOR, &sector, 1, SECTOR, err);
+}
+
+/* The extent at `goff`, within its cluster. */
+static int extent_at(struct byre_qcow2 *image, uint64_t goff, struct byre_extent *ret_extent, struct byre_error *err)
+{
+    byre_extent_vec extents = VEC_INIT;
+    int rc = byre_qcow2_map(image, goff, byre_cluster_ceil(image, goff + 1) - goff, &extents, err);
+
+    if (rc == 0)
+        *ret_extent = extents.ptr[0];
+    vec_done(&extents);
+    return rc;
+}
+
+/* Zeroes the rest of the last cluster, from `end` on, where it shows something else: a part of a subcluster as data,
+ * the others in the map. */
 static int zero_tail(struct byre_qcow2 *image, uint64_t end, struct byre_error *err)
 {
-    uint64_t length = byre_cluster_ceil(image, end) - end;
+    uint64_t length = byre_cluster_ceil(image, end) - end, rest = byre_subcluster_ceil(image, end) - end;
     CLEANUP(free_ptr) uint8_t *tail = malloc(MAX(length, (uint64_t)SECTOR));
-    struct iovec sector = { tail, SECTOR };
-    byre_extent_vec extents = VEC_INIT;
-    struct byre_extent extent = { 0 };
+    struct byre_extent extent;
     int rc;
 
     if (!tail)
@@ -147,17 +173,16 @@ static int zero_tail(struct byre_qcow2 *image, uint64_t end, struct byre_error *
     rc = byre_read_mapped(image, end, tail, length, err);
     if (rc < 0 || byre_is_zero(tail, length))
         return rc;
-    rc = byre_qcow2_map(image, end, length, &extents, err);
-    if (rc == 0)
-        extent = extents.ptr[0];
-    vec_done(&extents);
+    rc = extent_at(image, end, &extent, err);
     if (rc < 0)
         return rc;
-    if (extent.kind == BYRE_EXTENT_DATA && extent.exclusive)
-        return byre_data_zero(image, extent.hoff, length, err);
-    /* Copy-on-write puts zeros past the end of the disk. */
-    rc = byre_read_old(image, end - SECTOR, tail, SECTOR, err);
-    return rc < 0 ? rc : byre_qcow2_writev(image, end - SECTOR, &sector, 1, SECTOR, err);
+    if (extent.kind == BYRE_EXTENT_COMPRESSED)
+        return zero_rest(image, end, length, &extent, err);
+    if (rest && !byre_is_zero(tail, rest))
+        rc = zero_rest(image, end, rest, &extent, err);
+    if (rc == 0 && rest < length)
+        rc = byre_zero_clusters(image, end + rest, end + length, err);
+    return rc;
 }
 
 /* Does the slice with `goff` map anything from there on, to `end` at most? */
@@ -171,9 +196,7 @@ static int maps_something(struct byre_qcow2 *image, uint64_t goff, uint64_t end,
 
     *ret_something = false;
     for (; rc == 0 && slice && goff < end; goff += image->cluster_size, index++) {
-        enum byre_cluster_kind kind = byre_entry_kind(image, byre_l2_get(image, slice, index).word);
-
-        if (kind != BYRE_CLUSTER_UNALLOCATED && kind != BYRE_CLUSTER_ZERO_PLAIN)
+        if (byre_entry_place(image, byre_l2_get(image, slice, index)) != BYRE_PLACE_NONE)
             *ret_something = true;
     }
     return rc;

@@ -55,6 +55,7 @@ struct byre_qcow2 {
     unsigned cluster_bits;
     uint32_t cluster_size;
     bool extended_l2;         /* L2 entries have 16 bytes, and tell of 32 subclusters */
+    unsigned subcluster_bits; /* without, a cluster is one subcluster: see subclusters.h */
     unsigned l2_bits;         /* log2 of the entries in an L2 table */
     unsigned refblock_bits;   /* log2 of the entries in a refcount block */
     uint32_t slice_size;      /* bytes of metadata cached as one: a table or a part of it */
@@ -120,15 +121,12 @@ static inline uint64_t byre_cluster_ceil(const struct byre_qcow2 *image, uint64_
     return (offset + image->cluster_size - 1) & ~(uint64_t)(image->cluster_size - 1);
 }
 
-/* What an entry says; with an external data file the cluster at offset 0 is told from none by COPIED. */
-static inline enum byre_cluster_kind byre_entry_kind(const struct byre_qcow2 *image, uint64_t entry)
+/* What an entry refers to; with an external data file the cluster at offset 0 is told from none by COPIED. */
+static inline enum byre_l2_place byre_entry_place(const struct byre_qcow2 *image, struct byre_l2_entry entry)
 {
-    enum byre_cluster_kind kind = byre_l2_kind(entry, image->header.version);
+    enum byre_l2_place place = byre_l2_place(entry);
 
-    if (!image->external || !(entry & BYRE_L2_COPIED))
-        return kind;
-    return kind == BYRE_CLUSTER_UNALLOCATED ? BYRE_CLUSTER_DATA
-           : kind == BYRE_CLUSTER_ZERO_PLAIN ? BYRE_CLUSTER_ZERO_ALLOCATED : kind;
+    return place == BYRE_PLACE_NONE && image->external && (entry.word & BYRE_L2_COPIED) ? BYRE_PLACE_CLUSTER : place;
 }
 
 /* L2 slices: see l2.c.  All with the mutex held. */
@@ -178,10 +176,11 @@ int byre_l2_entry_check_change_locked(struct byre_qcow2 *image, struct byre_l2_e
 
 /* Mapping: see map.c. */
 
-/* Describes the cluster at `goff` whose entry is `entry`, which was checked. */
+/* Describes what `entry`, which was checked, says of its cluster from `goff` on, a subcluster's start: as far as its
+ * subclusters are alike. */
 struct byre_extent byre_l2_extent(const struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff);
 /* Tells the disk above that the `count` clusters from `goff` on now have the entry `entry`, each of them a cluster
- * further on in the store if it has a place there. */
+ * further on in the store if it has a place there.  Their subclusters are alike. */
 void byre_remapped_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t count, struct byre_l2_entry entry);
 
 /* Refcounts: see refcount.c.  All with the mutex held. */
@@ -305,7 +304,7 @@ int byre_header_switch_size_locked(struct byre_qcow2 *image, uint64_t size, stru
 /* Finds a place for a reservation whose `goff`, `length`, `first` and `end` are set and whose range is locked, and
  * shortens it to that.  On failure the range stays locked. */
 int byre_reserve_held(struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation, struct byre_error *err);
-/* Makes the clusters of [goff, end), whose range is locked and in one slice, read as zero. */
+/* Makes the subclusters of [goff, end), whose clusters are locked, not compressed, and in one slice, read as zero. */
 int byre_zero_clusters(struct byre_qcow2 *image, uint64_t goff, uint64_t end, struct byre_error *err);
 
 /* Makes the L1 table longer, durably.  Nobody else uses the image: see grow.c. */

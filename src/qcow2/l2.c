@@ -14,7 +14,7 @@
 #include <inttypes.h>
 
 #include "base/cleanup.h"
-#include "qcow2/image.h"
+#include "qcow2/subclusters.h"
 
 static uint32_t l1_index(const struct byre_qcow2 *image, uint64_t goff)
 {
@@ -159,42 +159,41 @@ static int entry_bad(struct byre_qcow2 *image, const char *what, uint64_t hoff, 
 /* E1 of external.c. */
 static int check_external(struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff, struct byre_error *err)
 {
-    switch (byre_entry_kind(image, entry.word)) {
-    case BYRE_CLUSTER_UNALLOCATED:
-    case BYRE_CLUSTER_ZERO_PLAIN:
-        return 0;
-    case BYRE_CLUSTER_ZERO_ALLOCATED:
-    case BYRE_CLUSTER_DATA:
-        if (byre_l2_offset(entry.word) != goff)
-            return entry_bad(image, "External data file host cluster offset does not match the guest cluster:",
-                             byre_l2_offset(entry.word), goff, err);
-        return 0;
-    case BYRE_CLUSTER_COMPRESSED:
+    if (byre_entry_place(image, entry) == BYRE_PLACE_COMPRESSED)
         return entry_bad(image, "Compressed cluster with an external data file:", entry.word, goff, err);
-    }
+    if (byre_entry_place(image, entry) == BYRE_PLACE_CLUSTER && byre_l2_offset(entry.word) != goff)
+        return entry_bad(image, "External data file host cluster offset does not match the guest cluster:",
+                         byre_l2_offset(entry.word), goff, err);
     return 0;
 }
 
 int byre_l2_entry_check_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff,
                                struct byre_error *err)
 {
+    struct byre_subclusters subclusters = byre_subclusters_of(image, entry);
     uint64_t hoff = byre_l2_offset(entry.word);
 
-    if (image->external)
-        return check_external(image, entry, goff, err);
-    switch (byre_entry_kind(image, entry.word)) {
-    case BYRE_CLUSTER_UNALLOCATED:
-    case BYRE_CLUSTER_ZERO_PLAIN:
+    if (image->external) {
+        int rc = check_external(image, entry, goff, err);
+        if (rc < 0)
+            return rc;
+    }
+    switch (byre_entry_place(image, entry)) {
+    case BYRE_PLACE_NONE:
+        if (subclusters.data)
+            return entry_bad(image, "Subclusters allocated without a host cluster: subcluster allocation bitmap",
+                             entry.bitmap, goff, err);
         return 0;
-    case BYRE_CLUSTER_ZERO_ALLOCATED:
+    case BYRE_PLACE_CLUSTER:
         if (hoff & (image->cluster_size - 1))
-            return entry_bad(image, "Preallocated zero cluster offset unaligned:", hoff, goff, err);
+            return entry_bad(image, subclusters.zero && !subclusters.data
+                                        ? "Preallocated zero cluster offset unaligned:"
+                                        : "Cluster allocation offset unaligned:", hoff, goff, err);
+        if (subclusters.data & subclusters.zero)
+            return entry_bad(image, "Subclusters both allocated and zero: subcluster allocation bitmap",
+                             entry.bitmap, goff, err);
         return 0;
-    case BYRE_CLUSTER_DATA:
-        if (hoff & (image->cluster_size - 1))
-            return entry_bad(image, "Cluster allocation offset unaligned:", hoff, goff, err);
-        return 0;
-    case BYRE_CLUSTER_COMPRESSED:
+    case BYRE_PLACE_COMPRESSED:
         /* Above 56 bits there are no host offsets, in any cluster size. */
         hoff = entry.word & ((1ULL << byre_l2_compressed_shift(image->cluster_bits)) - 1);
         if (hoff != byre_l2_compressed_offset(entry.word, image->cluster_bits))
@@ -207,14 +206,14 @@ int byre_l2_entry_check_locked(struct byre_qcow2 *image, struct byre_l2_entry en
 int byre_l2_entry_check_change_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff,
                                       struct byre_error *err)
 {
-    enum byre_cluster_kind kind = byre_entry_kind(image, entry.word);
+    enum byre_l2_place place = byre_entry_place(image, entry);
     uint64_t start = byre_l2_offset(entry.word), end = start + image->cluster_size;
     int rc = byre_l2_entry_check_locked(image, entry, goff, err);
     const char *what;
 
-    if (rc < 0 || image->external || kind == BYRE_CLUSTER_UNALLOCATED || kind == BYRE_CLUSTER_ZERO_PLAIN)
+    if (rc < 0 || image->external || place == BYRE_PLACE_NONE)
         return rc;
-    if (kind == BYRE_CLUSTER_COMPRESSED) {
+    if (place == BYRE_PLACE_COMPRESSED) {
         start = byre_l2_compressed_offset(entry.word, image->cluster_bits);
         end = byre_cluster_ceil(image, start + byre_l2_compressed_stored(entry.word, image->cluster_bits));
         start = byre_cluster_start(image, start);

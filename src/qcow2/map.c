@@ -9,36 +9,58 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
-#include "qcow2/image.h"
+#include "qcow2/subclusters.h"
+
+static struct byre_extent compressed_extent(const struct byre_qcow2 *image, uint64_t word, uint64_t goff)
+{
+    return (struct byre_extent){
+        .goff = goff,
+        .length = image->cluster_size,
+        .kind = BYRE_EXTENT_COMPRESSED,
+        .hoff = byre_l2_compressed_offset(word, image->cluster_bits),
+        .stored = byre_l2_compressed_stored(word, image->cluster_bits),
+    };
+}
+
+/* Those subclusters that are as number `index` is, and what that is. */
+static uint32_t alike(struct byre_subclusters subclusters, unsigned index, enum byre_extent_kind *ret_kind)
+{
+    if (subclusters.data >> index & 1) {
+        *ret_kind = BYRE_EXTENT_DATA;
+        return subclusters.data;
+    }
+    if (subclusters.zero >> index & 1) {
+        *ret_kind = BYRE_EXTENT_ZERO;
+        return subclusters.zero;
+    }
+    *ret_kind = BYRE_EXTENT_HOLE;
+    return ~(subclusters.data | subclusters.zero);
+}
 
 struct byre_extent byre_l2_extent(const struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff)
 {
-    struct byre_extent extent = { .goff = goff, .length = image->cluster_size };
+    uint64_t within = goff & (image->cluster_size - 1);
+    unsigned first = (unsigned)(within >> image->subcluster_bits), count;
+    struct byre_extent extent = { .goff = goff };
+    uint32_t like;
+    bool placed;
 
-    switch (byre_entry_kind(image, entry.word)) {
-    case BYRE_CLUSTER_UNALLOCATED:
-        extent.kind = BYRE_EXTENT_HOLE;
-        break;
-    case BYRE_CLUSTER_ZERO_PLAIN:
-        extent.kind = BYRE_EXTENT_ZERO;
-        break;
-    case BYRE_CLUSTER_ZERO_ALLOCATED:
-        extent.kind = BYRE_EXTENT_ZERO;
-        extent.allocated = true;
-        extent.hoff = byre_l2_offset(entry.word);
-        break;
-    case BYRE_CLUSTER_DATA:
-        extent.kind = BYRE_EXTENT_DATA;
-        extent.exclusive = image->external || (entry.word & BYRE_L2_COPIED);
-        extent.hoff = byre_l2_offset(entry.word);
-        break;
-    case BYRE_CLUSTER_COMPRESSED:
-        extent.kind = BYRE_EXTENT_COMPRESSED;
-        extent.hoff = byre_l2_compressed_offset(entry.word, image->cluster_bits);
-        extent.stored = byre_l2_compressed_stored(entry.word, image->cluster_bits);
-        break;
-    }
+    if (byre_entry_place(image, entry) == BYRE_PLACE_COMPRESSED)
+        return compressed_extent(image, entry.word, goff);
+    placed = byre_entry_place(image, entry) != BYRE_PLACE_NONE;
+    like = alike(byre_subclusters_of(image, entry), first, &extent.kind) & byre_subclusters_all(image);
+    (void)byre_subclusters_run(like >> first, &count);
+    extent.length = (uint64_t)count << image->subcluster_bits;
+    extent.hoff = placed ? byre_l2_offset(entry.word) + within : 0;
+    extent.exclusive = extent.kind == BYRE_EXTENT_DATA && (image->external || (entry.word & BYRE_L2_COPIED));
+    extent.allocated = extent.kind != BYRE_EXTENT_DATA && placed;
     return extent;
+}
+
+static void remapped_locked(const struct byre_qcow2 *image, const struct byre_extent *now)
+{
+    if (image->below.remapped && now->goff < byre_vm_state_goff(image))
+        image->below.remapped(image->below.opaque, now);
 }
 
 void byre_remapped_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t count, struct byre_l2_entry entry)
@@ -46,8 +68,21 @@ void byre_remapped_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t coun
     struct byre_extent now = byre_l2_extent(image, entry, goff);
 
     now.length = count << image->cluster_bits;
-    if (image->below.remapped && goff < byre_vm_state_goff(image))
-        image->below.remapped(image->below.opaque, &now);
+    remapped_locked(image, &now);
+}
+
+void byre_remapped_subclusters_locked(struct byre_qcow2 *image, uint64_t goff, struct byre_l2_entry entry,
+                                      uint32_t mask)
+{
+    while (mask) {
+        unsigned count, first = byre_subclusters_run(mask, &count);
+        uint64_t at = (uint64_t)first << image->subcluster_bits;
+        struct byre_extent now = byre_l2_extent(image, entry, goff + at);
+
+        now.length = MIN(now.length, (uint64_t)count << image->subcluster_bits);
+        mask &= ~byre_subclusters_touched(image, goff, now.goff, now.goff + now.length);
+        remapped_locked(image, &now);
+    }
 }
 
 /* Is `next` the continuation of `last`, so that one extent describes both? */
@@ -85,23 +120,32 @@ static unsigned empty_entries(const struct byre_qcow2 *image, const struct byre_
     return count;
 }
 
-/* The extent of an entry, once it is known to be sound. */
-static int map_entry_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff,
-                            struct byre_extent *ret_extent, struct byre_error *err)
+/* Appends the extents of an entry, once it is known to be sound: from `goff` on, a subcluster's start, to the end of
+ * the cluster, or of the run of subclusters that reaches `end`.  A compressed cluster is one extent. */
+static int map_entry_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, uint64_t goff, uint64_t end,
+                            size_t from, byre_extent_vec *out, struct byre_error *err)
 {
-    int rc = byre_l2_entry_check_locked(image, entry, goff, err);
-
-    if (rc < 0)
-        return rc;
-    *ret_extent = byre_l2_extent(image, entry, goff);
+    uint64_t cluster = byre_cluster_start(image, goff);
+    int rc = byre_l2_entry_check_locked(image, entry, cluster, err);
     /* What must not be written to is left to the engine, which refuses it. */
-    ret_extent->exclusive = ret_extent->exclusive && image->metadata_known &&
-                            (image->external ||
-                             !byre_metadata_at_locked(image, ret_extent->hoff, ret_extent->length));
-    return 0;
+    bool spare = rc == 0 && (entry.word & BYRE_L2_COPIED) &&
+                 (!image->metadata_known ||
+                  (!image->external &&
+                   byre_metadata_at_locked(image, byre_l2_offset(entry.word), image->cluster_size)));
+
+    if (byre_l2_place(entry) == BYRE_PLACE_COMPRESSED)
+        goff = cluster;
+    for (end = MIN(end, cluster + image->cluster_size); rc == 0 && goff < end;) {
+        struct byre_extent extent = byre_l2_extent(image, entry, goff);
+
+        extent.exclusive = extent.exclusive && !spare;
+        rc = append(out, from, extent, err);
+        goff += extent.length;
+    }
+    return rc;
 }
 
-/* Maps from `goff`, a cluster's start, to `end` or the end of the slice; *ret_end is how far that was.  Most entries
+/* Maps from `goff`, a subcluster's start, to `end` or the end of the slice; *ret_end is how far that was.  Most entries
  * of most layers of a chain are holes, so that these are passed in runs. */
 static int map_slice_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t end, size_t from,
                             byre_extent_vec *out, uint64_t *ret_end, struct byre_error *err)
@@ -111,17 +155,19 @@ static int map_slice_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t en
     int rc = byre_l2_slice_locked(image, goff, &slice, &index, err);
 
     end = MIN(end, byre_l2_slice_end(image, goff));
-    for (; rc == 0 && goff < end; goff += (uint64_t)count << image->cluster_bits, index += count) {
-        struct byre_extent extent = { .goff = goff, .kind = BYRE_EXTENT_HOLE };
+    for (; rc == 0 && goff < end; index += count) {
+        uint64_t cluster = byre_cluster_start(image, goff), next;
+        struct byre_extent hole = { .goff = goff, .kind = BYRE_EXTENT_HOLE };
 
-        count = empty_entries(image, slice, index, byre_div_up(end - goff, image->cluster_size));
-        extent.length = (uint64_t)count << image->cluster_bits;
-        if (!count) {
-            count = 1;
-            rc = map_entry_locked(image, byre_l2_get(image, slice, index), goff, &extent, err);
-        }
-        if (rc == 0)
-            rc = append(out, from, extent, err);
+        count = empty_entries(image, slice, index, byre_div_up(end - cluster, image->cluster_size));
+        next = cluster + ((uint64_t)MAX(count, 1u) << image->cluster_bits);
+        hole.length = next - goff;
+        if (count)
+            rc = append(out, from, hole, err);
+        else
+            rc = map_entry_locked(image, byre_l2_get(image, slice, index), goff, end, from, out, err);
+        count = MAX(count, 1u);
+        goff = next;
     }
     *ret_end = end;
     return rc;
@@ -156,7 +202,8 @@ static void clip(byre_extent_vec *out, uint64_t end)
         last->length = end - last->goff;
 }
 
-/* The first extent begins at its cluster: makes it begin at `goff`.  A compressed one keeps its host offset. */
+/* The first extent begins at its subcluster, or cluster: makes it begin at `goff`.  A compressed one keeps its host
+ * offset. */
 static void clip_start(struct byre_extent *first, uint64_t goff)
 {
     uint64_t skip = goff - first->goff;
@@ -170,7 +217,7 @@ static void clip_start(struct byre_extent *first, uint64_t goff)
 int byre_qcow2_map(struct byre_qcow2 *image, uint64_t goff, uint64_t length, byre_extent_vec *out,
                    struct byre_error *err)
 {
-    uint64_t at = byre_cluster_start(image, goff), end = goff + length, next = 0;
+    uint64_t at = byre_subcluster_start(image, goff), end = goff + length, next = 0;
     size_t from = out->len;
     int rc = 0;
 

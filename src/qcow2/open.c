@@ -58,6 +58,7 @@ int byre_image_new(struct byre_store *store, struct byre_qcow2_header *header, b
     image->cluster_bits = image->header.cluster_bits;
     image->cluster_size = 1u << image->cluster_bits;
     image->extended_l2 = image->header.incompatible & BYRE_QCOW2_INCOMPAT_EXTENDED_L2;
+    image->subcluster_bits = image->cluster_bits - (image->extended_l2 ? BYRE_SUBCLUSTER_COUNT_BITS : 0);
     image->l2_bits = image->cluster_bits - byre_l2_entry_bits(image->extended_l2);
     image->refblock_bits = image->cluster_bits + 3 - image->header.refcount_order;
     image->slice_size = MIN(image->cluster_size, SLICE_BYTES_MAX);
@@ -118,8 +119,6 @@ static int check_readable(const struct byre_store *store, const struct byre_qcow
         return refuse(store, header->compression == BYRE_COMPRESSION_ZSTD
                                  ? "compression type zstd is not supported by this build"
                                  : "its compression type is not supported by this build", err);
-    if (header->incompatible & BYRE_QCOW2_INCOMPAT_EXTENDED_L2)
-        return refuse(store, "extended L2 entries (incompatible feature bit 4) are not supported", err);
     return 0;
 }
 
@@ -301,6 +300,11 @@ int byre_qcow2_close(struct byre_qcow2 *image, struct byre_error *err)
 const struct byre_qcow2_header *byre_qcow2_header(const struct byre_qcow2 *image)
 {
     return &image->header;
+}
+
+uint32_t byre_qcow2_subcluster_size(const struct byre_qcow2 *image)
+{
+    return 1u << image->subcluster_bits;
 }
 
 void byre_qcow2_set_below(struct byre_qcow2 *image, const struct byre_qcow2_below *below)

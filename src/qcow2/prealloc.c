@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Preallocation: every guest cluster gets its host cluster when the image is made, or grows.  Nobody else uses it then.
+ * Subclusters, where there are any, stay what they are: so what lies below shows until they are written to.
  *
  *   A1. In an image that others know, an entry leads to where the file has bytes already: so that none leads past
  *       its end after a crash.  A new image gets its length when it is done.
@@ -45,6 +46,8 @@ static int prepare_run(struct byre_qcow2 *image, const struct byre_qcow2_reserva
 {
     uint64_t length = run->end - run->first;
 
+    if (mode == BYRE_PREALLOC_METADATA && run->blank)
+        return extend_to(image, run->hoff + length, err);
     if (mode == BYRE_PREALLOC_FULL)
         return write_zeros(image, run->hoff, length, err);
     if (!run->fresh && !image->external)
@@ -67,6 +70,8 @@ int byre_qcow2_preallocate(struct byre_qcow2 *image, uint64_t start, enum byre_p
 
         if (rc < 0)
             return rc;
+        /* What is preallocated is empty, so there is no data to bring along. */
+        run.blank = image->extended_l2;
         rc = prepare_run(image, &run, mode, err);
         if (rc < 0) {
             byre_qcow2_abandon(image, &run);

@@ -54,6 +54,9 @@ int byre_qcow2_close(struct byre_qcow2 *image, struct byre_error *err);
 /* The parsed header; unchanged while the image is open, table positions apart. */
 const struct byre_qcow2_header *byre_qcow2_header(const struct byre_qcow2 *image);
 
+/* What the map can tell apart: a subcluster, or a cluster where there are none.  Bytes, a power of two. */
+uint32_t byre_qcow2_subcluster_size(const struct byre_qcow2 *image);
+
 void byre_qcow2_set_below(struct byre_qcow2 *image, const struct byre_qcow2_below *below);
 
 enum byre_preallocation {
@@ -70,6 +73,7 @@ struct byre_qcow2_create_options {
     unsigned refcount_order;
     bool lazy_refcounts;
     unsigned compression;        /* enum byre_qcow2_compression */
+    bool extended_l2;            /* 32 subclusters in a cluster; version 3, clusters of at least 16 KiB */
     enum byre_preallocation preallocation;
     const char *backing_name;    /* NULL: none */
     const char *backing_format;  /* NULL: not recorded */
@@ -96,7 +100,8 @@ int byre_qcow2_seal(struct byre_qcow2 *image, struct byre_error *err);
 
 /*
  * Mapping.  Appends the extents of [goff, goff+length) (within the virtual size, or rounded up to clusters)
- * to `out` in order, without gaps; `layer` is 0; HOLE means: look below.  Neighbours are merged where host
+ * to `out` in order, without gaps; `layer` is 0; HOLE means: look below (it is `allocated`, and has an `hoff`, in a
+ * host cluster of which other subclusters may be used).  Neighbours are merged where host
  * offsets are consecutive.  A compressed extent keeps the `hoff` and `stored` of its whole cluster where the range
  * begins or ends within it.  At most one L2 slice is read for each 512 entries.  Thread-safe.
  */
@@ -128,8 +133,8 @@ int byre_qcow2_write_zeroes(struct byre_qcow2 *image, uint64_t goff, uint64_t le
 int byre_qcow2_discard(struct byre_qcow2 *image, uint64_t goff, uint64_t length, struct byre_error *err);
 
 /*
- * Copy-on-read: writes what the layers below show into those clusters of [goff, goff+length), rounded to clusters,
- * that have no entry of their own.  Never overwrites a newer write: it takes place under the range lock.  Nothing
+ * Copy-on-read: writes what the layers below show into those subclusters of [goff, goff+length), rounded to such,
+ * that are holes.  Never overwrites a newer write: it takes place under the range lock.  Nothing
  * without layers below.  The caller is in no epoch.
  */
 int byre_qcow2_copy_on_read(struct byre_qcow2 *image, uint64_t goff, uint64_t length, struct byre_error *err);
@@ -202,7 +207,10 @@ struct byre_qcow2_reservation {
     uint64_t first, end;        /* the run rounded out to clusters, guest offsets */
     bool overwrite;             /* the clusters are exclusive data: no map change will be needed */
     bool fresh;                 /* the store reads as zero there */
-    bool keeps_host;            /* allocated zero clusters are filled where they are */
+    bool keeps_host;            /* subclusters that are no data yet are filled where they are */
+    bool blank;                 /* set before publish: the clusters get their places alone.  Extended L2 entries */
+    uint64_t fill_start, fill_end; /* what is written in one go, the data and what stands around it */
+    uint32_t copy_first, copy_last; /* subclusters of the first and last cluster that are copied apart from that */
     struct byre_range_hold hold;
 };
 

@@ -9,6 +9,8 @@
  *       fill and publish allocate nothing, and their order does not show in the layout.
  *   W3. Publish changes the entries and tells the disk above, in one go under the lock, before it defers the free
  *       of what was there: the free is tagged with an epoch that no new request can map the old place in.
+ *   W4. Of subclusters only those that are written to become data: the others stay what they are, and bring their data
+ *       along where the cluster moves.  Nothing is written to subclusters that are data already, but the request's.
  */
 #include "config.h"
 
@@ -20,51 +22,55 @@
 #include "base/cleanup.h"
 #include "base/iov.h"
 #include "base/zero.h"
-#include "qcow2/image.h"
+#include "qcow2/subclusters.h"
 
 #define SECTOR 512 /* what a crash does not tear */
 
 /* What writing to a cluster takes. */
 enum way {
     WAY_OVERWRITE, /* exclusive data: its bytes are replaced */
-    WAY_KEEP_HOST, /* an exclusive cluster that reads as zero, or the place in a data file: it is filled */
+    WAY_KEEP_HOST, /* an exclusive cluster, not all data where it is written to, or the place in a data file: it is
+                      filled */
     WAY_ALLOCATE,
 };
 
-static enum way way_of(const struct byre_qcow2 *image, struct byre_l2_entry entry)
+/* `touched`: the subclusters that are written to. */
+static enum way way_of(const struct byre_qcow2 *image, struct byre_l2_entry entry, uint32_t touched)
 {
-    if (image->external)
-        return byre_entry_kind(image, entry.word) == BYRE_CLUSTER_DATA ? WAY_OVERWRITE : WAY_KEEP_HOST;
-    if (!(entry.word & BYRE_L2_COPIED))
+    uint32_t missing = touched & ~byre_subclusters_of(image, entry).data;
+
+    if (!image->external && (!(entry.word & BYRE_L2_COPIED) || byre_l2_place(entry) != BYRE_PLACE_CLUSTER))
         return WAY_ALLOCATE;
-    switch (byre_entry_kind(image, entry.word)) {
-    case BYRE_CLUSTER_DATA:
-        return WAY_OVERWRITE;
-    case BYRE_CLUSTER_ZERO_ALLOCATED:
-        return WAY_KEEP_HOST;
-    default:
-        return WAY_ALLOCATE;
-    }
+    return missing ? WAY_KEEP_HOST : WAY_OVERWRITE;
 }
 
-/* How many entries of a slice, from `index` on and at most `max`, go the way of the first one, in one host run. */
-static int count_run_locked(struct byre_qcow2 *image, const struct byre_slice *slice, unsigned index,
-                            unsigned max, uint64_t goff, unsigned *ret_count, struct byre_error *err)
+/* The subclusters of the cluster at `goff` that the reservation's data touches. */
+static uint32_t touched_by(const struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
+                           uint64_t goff)
 {
+    return byre_subclusters_touched(image, goff, reservation->goff, reservation->goff + reservation->length);
+}
+
+/* How many clusters of the reservation, whose entries are in a slice from `index` on, go the way of the first one, in
+ * one host run. */
+static int count_run_locked(struct byre_qcow2 *image, const struct byre_slice *slice, unsigned index,
+                            const struct byre_qcow2_reservation *reservation, unsigned *ret_count,
+                            struct byre_error *err)
+{
+    unsigned count, max = (unsigned)((reservation->end - reservation->first) >> image->cluster_bits);
     struct byre_l2_entry first = byre_l2_get(image, slice, index);
-    enum way way = way_of(image, first);
-    unsigned count;
+    enum way way = way_of(image, first, touched_by(image, reservation, reservation->first));
 
     for (count = 0; count < max; count++) {
         struct byre_l2_entry entry = byre_l2_get(image, slice, index + count);
-        uint64_t advance = (uint64_t)count << image->cluster_bits;
+        uint64_t advance = (uint64_t)count << image->cluster_bits, goff = reservation->first + advance;
 
-        if (way_of(image, entry) != way)
+        if (way_of(image, entry, touched_by(image, reservation, goff)) != way)
             break;
         if (way != WAY_ALLOCATE && !image->external &&
             byre_l2_offset(entry.word) != byre_l2_offset(first.word) + advance)
             break;
-        int rc = byre_l2_entry_check_change_locked(image, entry, goff + advance, err);
+        int rc = byre_l2_entry_check_change_locked(image, entry, goff, err);
         if (rc < 0)
             return rc;
     }
@@ -72,12 +78,59 @@ static int count_run_locked(struct byre_qcow2 *image, const struct byre_slice *s
     return 0;
 }
 
+/* Subclusters of the cluster at `goff` whose data has to come along to its new place, apart from those touched. */
+static uint32_t brought_along(const struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
+                              struct byre_l2_entry old, uint64_t goff)
+{
+    return byre_subclusters_of(image, old).data & ~touched_by(image, reservation, goff);
+}
+
+/* Sets what is to be written around the data in the first cluster of the reservation. */
+static void plan_head(const struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation,
+                      struct byre_l2_entry old)
+{
+    uint32_t touched = touched_by(image, reservation, reservation->first), along = 0;
+    unsigned index = (unsigned)__builtin_ctz(touched);
+
+    if (reservation->keeps_host && (byre_subclusters_of(image, old).data >> index & 1)) {
+        reservation->fill_start = reservation->goff;
+        return;
+    }
+    if (!reservation->keeps_host)
+        along = brought_along(image, reservation, old, reservation->first) & (touched - 1);
+    for (; index && (along >> (index - 1) & 1); index--)
+        along &= ~(1u << (index - 1));
+    reservation->fill_start = reservation->first + ((uint64_t)index << image->subcluster_bits);
+    reservation->copy_first = along & ((1ULL << index) - 1);
+}
+
+/* The same in the last one, whose entry is `old`. */
+static void plan_tail(const struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation,
+                      struct byre_l2_entry old)
+{
+    uint64_t cluster = reservation->end - image->cluster_size;
+    uint32_t touched = touched_by(image, reservation, cluster), along = 0;
+    unsigned index = 31 - (unsigned)__builtin_clz(touched); /* the last one */
+
+    if (reservation->keeps_host && (byre_subclusters_of(image, old).data >> index & 1)) {
+        reservation->fill_end = reservation->goff + reservation->length;
+        return;
+    }
+    if (!reservation->keeps_host)
+        along = brought_along(image, reservation, old, cluster) & ~(uint32_t)((2ULL << index) - 1);
+    for (; index < 31 && (along >> (index + 1) & 1); index++)
+        along &= ~(1u << (index + 1));
+    reservation->fill_end = cluster + ((uint64_t)(index + 1) << image->subcluster_bits);
+    reservation->copy_last = along;
+}
+
 /* Finds the place for a run from reservation->first on, and shortens the reservation to it. */
 static int place_locked(struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation,
                         struct byre_error *err)
 {
     uint64_t first = reservation->first, count;
-    struct byre_l2_entry entry;
+    struct byre_l2_entry entry, last;
+    enum way way;
     struct byre_slice *slice;
     unsigned index, run = 0;
     int rc = byre_check_writable_locked(image, err);
@@ -85,21 +138,30 @@ static int place_locked(struct byre_qcow2 *image, struct byre_qcow2_reservation 
     if (rc == 0)
         rc = byre_l2_slice_for_write_locked(image, first, &slice, &index, err);
     if (rc == 0)
-        rc = count_run_locked(image, slice, index, (unsigned)((reservation->end - first) >> image->cluster_bits),
-                              first, &run, err);
+        rc = count_run_locked(image, slice, index, reservation, &run, err);
     if (rc < 0)
         return rc;
     entry = byre_l2_get(image, slice, index);
-    reservation->overwrite = way_of(image, entry) == WAY_OVERWRITE;
-    reservation->keeps_host = way_of(image, entry) == WAY_KEEP_HOST;
+    last = byre_l2_get(image, slice, index + run - 1); /* a shorter run is written to as a whole */
+    way = way_of(image, entry, touched_by(image, reservation, first));
+    reservation->overwrite = way == WAY_OVERWRITE;
+    reservation->keeps_host = way == WAY_KEEP_HOST;
     reservation->hoff = image->external ? first : byre_l2_offset(entry.word);
     reservation->fresh = false;
     count = run;
-    if (way_of(image, entry) == WAY_ALLOCATE)
+    if (way == WAY_ALLOCATE)
         rc = byre_alloc_run_locked(image, run, &reservation->hoff, &count, &reservation->fresh, err);
-    if (rc == 0)
-        reservation->end = first + (count << image->cluster_bits);
-    return rc;
+    if (rc < 0)
+        return rc;
+    reservation->end = first + (count << image->cluster_bits);
+    reservation->length = MIN(reservation->length, reservation->end - reservation->goff);
+    reservation->fill_start = reservation->goff;
+    reservation->fill_end = reservation->goff + reservation->length;
+    if (way == WAY_OVERWRITE)
+        return 0;
+    plan_head(image, reservation, entry);
+    plan_tail(image, reservation, last);
+    return 0;
 }
 
 static int place(struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation, struct byre_error *err)
@@ -115,7 +177,6 @@ int byre_reserve_held(struct byre_qcow2 *image, struct byre_qcow2_reservation *r
     if (rc < 0)
         return rc;
     byre_range_lock_shrink(&image->ranges, &reservation->hold, reservation->end);
-    reservation->length = MIN(reservation->length, reservation->end - reservation->goff);
     return 0;
 }
 
@@ -128,7 +189,7 @@ int byre_qcow2_reserve(struct byre_qcow2 *image, uint64_t goff, uint64_t length,
 
     if (!length || !byre_range_is_known(image, goff, length))
         return byre_error_set(err, -EINVAL, "range past the end of the disk");
-    *reservation = (struct byre_qcow2_reservation){ .goff = goff, .first = first };
+    *reservation = (struct byre_qcow2_reservation){ .goff = goff, .length = length, .first = first };
     reservation->end = MIN(byre_cluster_ceil(image, goff + length), byre_l2_slice_end(image, first));
     byre_range_lock_acquire(&image->ranges, &reservation->hold, first, reservation->end);
     rc = place(image, reservation, err);
@@ -139,11 +200,10 @@ int byre_qcow2_reserve(struct byre_qcow2 *image, uint64_t goff, uint64_t length,
         return rc;
     }
     byre_range_lock_shrink(&image->ranges, &reservation->hold, reservation->end);
-    reservation->length = MIN(goff + length, reservation->end) - goff;
     return 0;
 }
 
-/* Copy-on-write: what stands around the data in its first and last cluster. */
+/* Copy-on-write: what stands around the data, as far as it is written with it. */
 struct surroundings {
     uint8_t *bytes; /* owned: head, then tail */
     size_t head, tail;
@@ -155,17 +215,15 @@ static int read_part(struct byre_qcow2 *image, uint64_t goff, void *buf, size_t 
     return byre_read_old(image, goff, buf, length, err);
 }
 
-/* Reads the old contents around the data; clusters that are overwritten keep theirs. */
+/* Reads the old contents around the data; what is overwritten keeps its own. */
 static int read_surroundings(struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
                              struct surroundings *around, struct byre_error *err)
 {
     uint64_t data_end = reservation->goff + reservation->length;
     int rc = 0;
 
-    if (reservation->overwrite)
-        return 0;
-    around->head = reservation->goff - reservation->first;
-    around->tail = reservation->end - data_end;
+    around->head = reservation->goff - reservation->fill_start;
+    around->tail = reservation->fill_end - data_end;
     if (around->head + around->tail == 0)
         return 0;
     around->bytes = malloc(around->head + around->tail);
@@ -173,7 +231,7 @@ static int read_surroundings(struct byre_qcow2 *image, const struct byre_qcow2_r
         return byre_error_set(err, -ENOMEM, "Could not allocate %zu bytes for copy-on-write",
                               around->head + around->tail);
     if (around->head)
-        rc = read_part(image, reservation->first, around->bytes, around->head, err);
+        rc = read_part(image, reservation->fill_start, around->bytes, around->head, err);
     if (rc == 0 && around->tail)
         rc = read_part(image, data_end, around->bytes + around->head, around->tail, err);
     return rc;
@@ -193,7 +251,7 @@ static int write_around(struct byre_qcow2 *image, const struct byre_qcow2_reserv
         return byre_error_set(err, -ENOMEM, "Could not allocate a vector of %d buffers", iov_count + 2);
     if (around->head && !(reservation->fresh && byre_is_zero(around->bytes, around->head))) {
         all[count++] = (struct iovec){ around->bytes, around->head };
-        hoff = reservation->hoff;
+        hoff -= around->head;
     }
     count += byre_iov_slice(iov, iov_count, 0, reservation->length, all + count, iov_count, &covered);
     if (covered != reservation->length)
@@ -207,6 +265,29 @@ static int write_around(struct byre_qcow2 *image, const struct byre_qcow2_reserv
     return byre_data_writev(image, all, count, hoff, err);
 }
 
+/* Copies subclusters of the cluster at `goff` that stand apart from the data. */
+static int copy_apart(struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation, uint64_t goff,
+                      uint32_t mask, struct byre_error *err)
+{
+    CLEANUP(free_ptr) uint8_t *bytes = mask ? malloc(image->cluster_size) : NULL;
+    int rc = 0;
+
+    if (mask && !bytes)
+        return byre_error_set(err, -ENOMEM, "Could not allocate %u bytes for copy-on-write", image->cluster_size);
+    while (rc == 0 && mask) {
+        unsigned count, first = byre_subclusters_run(mask, &count);
+        uint64_t at = goff + ((uint64_t)first << image->subcluster_bits);
+        struct iovec iov = { bytes, (size_t)count << image->subcluster_bits };
+
+        rc = read_part(image, at, bytes, iov.iov_len, err);
+        byre_store_event(image->store, BYRE_EVENT_COW_WRITE);
+        if (rc == 0)
+            rc = byre_data_writev(image, &iov, 1, reservation->hoff + (at - reservation->first), err);
+        mask &= ~byre_subclusters_touched(image, goff, at, at + iov.iov_len);
+    }
+    return rc;
+}
+
 int byre_qcow2_fill(struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
                     const struct iovec *iov, int iov_count, struct byre_error *err)
 {
@@ -217,14 +298,54 @@ int byre_qcow2_fill(struct byre_qcow2 *image, const struct byre_qcow2_reservatio
     if (rc == 0)
         rc = write_around(image, reservation, &around, iov, iov_count, err);
     free(around.bytes);
+    if (rc == 0)
+        rc = copy_apart(image, reservation, reservation->first, reservation->copy_first, err);
+    if (rc == 0)
+        rc = copy_apart(image, reservation, reservation->end - image->cluster_size, reservation->copy_last, err);
     return rc;
+}
+
+/* What the entry of the cluster at `goff` becomes; `changed`: of which subclusters that says something new. */
+static struct byre_l2_entry published(const struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
+                                      struct byre_l2_entry old, uint64_t goff, uint32_t *ret_changed)
+{
+    uint32_t touched = reservation->blank ? 0 : touched_by(image, reservation, goff);
+    struct byre_subclusters now = byre_subclusters_of(image, old);
+
+    now.data |= touched;
+    now.zero &= ~touched;
+    *ret_changed = reservation->keeps_host ? touched : now.data;
+    return byre_subclusters_entry(image, reservation->hoff + (goff - reservation->first), now);
+}
+
+/* Tells the disk above what the reservation changes: whole clusters of data in one go. */
+static void tell_locked(struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
+                        const struct byre_slice *slice, unsigned index)
+{
+    struct byre_subclusters all = { byre_subclusters_all(image), 0 };
+    uint64_t goff = reservation->first, run = goff;
+
+    for (; goff < reservation->end; goff += image->cluster_size, index++) {
+        uint32_t changed;
+        struct byre_l2_entry entry = published(image, reservation, byre_l2_get(image, slice, index), goff, &changed);
+
+        if (changed == all.data)
+            continue;
+        if (run < goff)
+            byre_remapped_locked(image, run, (goff - run) >> image->cluster_bits,
+                                 byre_subclusters_entry(image, reservation->hoff + (run - reservation->first), all));
+        byre_remapped_subclusters_locked(image, goff, entry, changed);
+        run = goff + image->cluster_size;
+    }
+    if (run < goff)
+        byre_remapped_locked(image, run, (goff - run) >> image->cluster_bits,
+                             byre_subclusters_entry(image, reservation->hoff + (run - reservation->first), all));
 }
 
 static int publish_locked(struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
                           struct byre_error *err)
 {
     uint64_t count = (reservation->end - reservation->first) >> image->cluster_bits;
-    struct byre_l2_entry entry = { .word = reservation->hoff | BYRE_L2_COPIED };
     struct byre_slice *slice;
     unsigned index;
     int rc = byre_check_writable_locked(image, err);
@@ -235,12 +356,12 @@ static int publish_locked(struct byre_qcow2 *image, const struct byre_qcow2_rese
         rc = byre_free_room_locked(image, count, err);
     if (rc < 0)
         return rc;
-    byre_remapped_locked(image, reservation->first, count, entry);
-    for (uint64_t i = 0; i < count; i++) {
-        struct byre_l2_entry old = byre_l2_get(image, slice, index + (unsigned)i);
+    tell_locked(image, reservation, slice, index);
+    for (uint64_t goff = reservation->first; goff < reservation->end; goff += image->cluster_size, index++) {
+        struct byre_l2_entry old = byre_l2_get(image, slice, index);
+        uint32_t changed;
 
-        entry.word = (reservation->hoff + (i << image->cluster_bits)) | BYRE_L2_COPIED;
-        byre_l2_put(image, slice, index + (unsigned)i, entry);
+        byre_l2_put(image, slice, index, published(image, reservation, old, goff, &changed));
         if (!reservation->keeps_host)
             byre_free_entry_later_locked(image, old, false);
     }

@@ -2,9 +2,9 @@
 /*
  * Making ranges read as zero: write_zeroes and discard.
  *
- * Whole clusters change in the map alone.  What version 2 cannot say there (it has no zero flag) is written as data
- * by write_zeroes, and left as it is by discard.  The last cluster of the disk counts as whole if the range
- * reaches to the end of the disk.
+ * Whole clusters change in the map alone, and so do whole subclusters for write_zeroes.  What the map cannot say
+ * (version 2 has no zero flag, compressed clusters no subclusters) is written as data by write_zeroes, and left as it
+ * is by discard.  The last cluster of the disk counts as whole if the range reaches to the end of the disk.
  */
 #include "config.h"
 
@@ -15,7 +15,7 @@
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "byre/disk.h"
-#include "qcow2/image.h"
+#include "qcow2/subclusters.h"
 
 #define ZEROS_MAX (1u << 20) /* written at a time where the map cannot say it */
 
@@ -27,52 +27,89 @@ static bool has_backing(const struct byre_qcow2 *image)
     return image->header.backing_name != NULL || image->below.read;
 }
 
-/* What the entry of a cluster becomes; the same if there is nothing to do. */
-static struct byre_l2_entry changed_entry(const struct byre_qcow2 *image, struct byre_l2_entry entry,
+/* What the entry of a cluster becomes, of which all subclusters change; the same if there is nothing to do. */
+static struct byre_l2_entry changed_whole(const struct byre_qcow2 *image, struct byre_l2_entry entry,
                                           enum change change)
 {
-    enum byre_cluster_kind kind = byre_entry_kind(image, entry.word);
+    struct byre_subclusters zeros = { 0, byre_subclusters_all(image) }, now = byre_subclusters_of(image, entry);
     bool keep_host = change == CHANGE_ZERO && (entry.word & BYRE_L2_COPIED);
+    enum byre_l2_place place = byre_entry_place(image, entry);
 
-    /* A raw data file has the zeros already. */
-    if (image->data_raw)
+    if (place == BYRE_PLACE_NONE && (now.zero == zeros.zero || (!now.zero && !has_backing(image))))
         return entry;
-
-    if (kind == BYRE_CLUSTER_ZERO_PLAIN || (kind == BYRE_CLUSTER_UNALLOCATED && !has_backing(image)))
-        return entry;
-    if (image->header.version < 3)
-        return BYRE_L2_EMPTY;
-    if (keep_host && (kind == BYRE_CLUSTER_DATA || kind == BYRE_CLUSTER_ZERO_ALLOCATED))
-        return (struct byre_l2_entry){ .word = entry.word | BYRE_L2_ZERO };
-    return (struct byre_l2_entry){ .word = BYRE_L2_ZERO };
+    if (keep_host && place == BYRE_PLACE_CLUSTER && image->header.version >= 3)
+        return byre_subclusters_entry(image, byre_l2_offset(entry.word), zeros);
+    return byre_subclusters_entry(image, BYRE_NOWHERE, zeros);
 }
 
-/* Changes the entries of [goff, end), which is within one slice. */
+/* What the entry of a cluster, which is not compressed, becomes if these subclusters of it shall read as zero.  A host
+ * cluster that may be given up is, once no data is left in it. */
+static struct byre_l2_entry changed_part(const struct byre_qcow2 *image, struct byre_l2_entry entry, uint32_t mask,
+                                         enum change change)
+{
+    struct byre_subclusters now = byre_subclusters_of(image, entry);
+
+    if (byre_entry_place(image, entry) == BYRE_PLACE_NONE && !has_backing(image))
+        return entry;
+    now.data &= ~mask;
+    now.zero |= mask;
+    entry.bitmap = byre_subclusters_entry(image, BYRE_NOWHERE, now).bitmap;
+    if (change == CHANGE_ZERO_UNMAP && !now.data)
+        entry.word = 0;
+    return entry;
+}
+
+static struct byre_l2_entry changed_entry(const struct byre_qcow2 *image, struct byre_l2_entry entry, uint32_t mask,
+                                          enum change change)
+{
+    return mask == byre_subclusters_all(image) ? changed_whole(image, entry, change)
+                                               : changed_part(image, entry, mask, change);
+}
+
+/* Can the entries of [goff, end) change as the range asks?  -ENOTSUP if a compressed cluster changes in part. */
+static int check_slice_locked(struct byre_qcow2 *image, const struct byre_slice *slice, unsigned index, uint64_t goff,
+                              uint64_t end, struct byre_error *err)
+{
+    int rc = 0;
+
+    for (uint64_t at = byre_cluster_start(image, goff); rc == 0 && at < end; at += image->cluster_size, index++) {
+        struct byre_l2_entry entry = byre_l2_get(image, slice, index);
+
+        rc = byre_l2_entry_check_change_locked(image, entry, at, err);
+        if (rc == 0 && byre_entry_place(image, entry) == BYRE_PLACE_COMPRESSED &&
+            byre_subclusters_touched(image, at, goff, end) != byre_subclusters_all(image))
+            rc = byre_error_set(err, -ENOTSUP, "'%s': the compressed cluster at guest offset %#llx has no subclusters",
+                                image->store->name, (unsigned long long)at);
+    }
+    return rc;
+}
+
+/* Changes the subclusters of [goff, end), which is within one slice; -ENOTSUP as above. */
 static int change_slice_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t end, enum change change,
                                struct byre_error *err)
 {
-    uint64_t count = (end - goff) >> image->cluster_bits;
+    uint64_t first = byre_cluster_start(image, goff);
     struct byre_slice *slice;
     unsigned index;
-    int rc = byre_l2_slice_for_write_locked(image, goff, &slice, &index, err);
+    int rc = byre_l2_slice_for_write_locked(image, first, &slice, &index, err);
 
     /* After the slice: to make it writable may have taken room. */
     if (rc == 0)
-        rc = byre_free_room_locked(image, count, err);
-    for (uint64_t i = 0; rc == 0 && i < count; i++)
-        rc = byre_l2_entry_check_change_locked(image, byre_l2_get(image, slice, index + (unsigned)i),
-                                               goff + (i << image->cluster_bits), err);
+        rc = byre_free_room_locked(image, byre_div_up(end - first, image->cluster_size), err);
+    if (rc == 0)
+        rc = check_slice_locked(image, slice, index, goff, end, err);
     if (rc < 0)
         return rc;
-    for (uint64_t i = 0; i < count; i++) {
-        struct byre_l2_entry old = byre_l2_get(image, slice, index + (unsigned)i);
-        struct byre_l2_entry entry = changed_entry(image, old, change);
+    for (uint64_t at = first; at < end; at += image->cluster_size, index++) {
+        uint32_t mask = byre_subclusters_touched(image, at, goff, end);
+        struct byre_l2_entry old = byre_l2_get(image, slice, index);
+        struct byre_l2_entry entry = changed_entry(image, old, mask, change);
 
         if (byre_l2_entry_equal(entry, old))
             continue;
-        byre_l2_put(image, slice, index + (unsigned)i, entry);
-        byre_remapped_locked(image, goff + (i << image->cluster_bits), 1, entry);
-        if (!byre_l2_offset(entry.word))
+        byre_l2_put(image, slice, index, entry);
+        byre_remapped_subclusters_locked(image, at, entry, mask);
+        if (byre_entry_place(image, entry) == BYRE_PLACE_NONE)
             byre_free_entry_later_locked(image, old, change != CHANGE_ZERO);
     }
     return 0;
@@ -112,20 +149,22 @@ int byre_zero_clusters(struct byre_qcow2 *image, uint64_t goff, uint64_t end, st
     return rc < 0 ? rc : change_slice_locked(image, goff, end, CHANGE_ZERO, err);
 }
 
-/* Changes the whole clusters of [goff, end).  `flags`, for a data file, are those of byre_qcow2_write_zeroes. */
-static int change_clusters(struct byre_qcow2 *image, uint64_t goff, uint64_t end, enum change change,
-                           unsigned flags, struct byre_error *err)
+/* Changes the subclusters of [goff, end); -ENOTSUP as above, and nothing was changed if that is within one cluster.
+ * `flags`, for a data file, are those of byre_qcow2_write_zeroes. */
+static int change_range(struct byre_qcow2 *image, uint64_t goff, uint64_t end, enum change change, unsigned flags,
+                        struct byre_error *err)
 {
     uint64_t next = end;
     int rc = 0;
 
     for (; rc == 0 && goff < end; goff = next) {
+        uint64_t most = MIN(end, byre_l2_slice_end(image, goff));
         struct byre_range_hold hold;
         bool idle = false;
 
-        next = MIN(end, byre_l2_slice_end(image, goff));
-        byre_range_lock_acquire(&image->ranges, &hold, goff, next);
-        rc = byre_external_zero(image, goff, next, flags, err);
+        byre_range_lock_acquire(&image->ranges, &hold, byre_cluster_start(image, goff),
+                                byre_cluster_ceil(image, most));
+        rc = byre_external_zero(image, goff, most, flags, err);
         if (rc == 0)
             rc = change_stretch(image, goff, end, change, &next, &idle, err);
         if (byre_qcow2_make_room(image, rc))
@@ -176,14 +215,15 @@ static int write_as_data(struct byre_qcow2 *image, uint64_t goff, uint64_t lengt
     return rc;
 }
 
-/* The whole clusters within [goff, goff+length): empty if there are none. */
-static void whole_clusters(const struct byre_qcow2 *image, uint64_t goff, uint64_t length,
-                           uint64_t *ret_start, uint64_t *ret_end)
+/* The whole units within [goff, goff+length), clusters or subclusters: empty if there are none.  The last one of the
+ * disk counts as whole, up to the end of its cluster. */
+static void whole_units(const struct byre_qcow2 *image, uint64_t unit, uint64_t goff, uint64_t length,
+                        uint64_t *ret_start, uint64_t *ret_end)
 {
     uint64_t end = goff + length;
 
-    *ret_start = byre_cluster_ceil(image, goff);
-    *ret_end = end == image->header.size ? byre_cluster_ceil(image, end) : byre_cluster_start(image, end);
+    *ret_start = byre_round_up(goff, unit);
+    *ret_end = end == image->header.size ? byre_cluster_ceil(image, end) : byre_round_down(end, unit);
     if (*ret_end < *ret_start)
         *ret_end = *ret_start;
 }
@@ -194,48 +234,106 @@ static bool map_says_zero(const struct byre_qcow2 *image)
     return image->header.version >= 3 || !has_backing(image);
 }
 
-/* -ENOTSUP unless what is outside [start, end) reads as zero already. */
-static int check_no_fallback(struct byre_qcow2 *image, uint64_t goff, uint64_t length, uint64_t start,
-                             uint64_t end, struct byre_error *err)
+/* -ENOTSUP: the zeros from `goff` on cannot be had without data. */
+static int refuse_fallback(const struct byre_qcow2 *image, uint64_t goff, struct byre_error *err)
 {
-    uint64_t head_end = MIN(start, goff + length), tail = MIN(MAX(end, head_end), goff + length);
-    bool head_zero = true, tail_zero = true;
+    return byre_error_set(err, -ENOTSUP, "'%s': the zeros at guest offset %#llx would have to be written as data",
+                          image->store->name, (unsigned long long)goff);
+}
+
+/* Is a part of [goff, goff+length) compressed? */
+static int is_compressed(struct byre_qcow2 *image, uint64_t goff, uint64_t length, bool *ret_compressed,
+                         struct byre_error *err)
+{
+    byre_extent_vec extents = VEC_INIT;
+    int rc = length ? byre_qcow2_map(image, goff, length, &extents, err) : 0;
+
+    *ret_compressed = false;
+    for (size_t i = 0; rc == 0 && i < extents.len; i++)
+        *ret_compressed |= extents.ptr[i].kind == BYRE_EXTENT_COMPRESSED;
+    vec_done(&extents);
+    return rc;
+}
+
+/* How a range is taken apart: what is before `start` and from `end` on is written as data, the rest changes in the
+ * map, clusters that are whole from `whole_start` to `whole_end`. */
+struct parts {
+    uint64_t goff, start, whole_start, whole_end, end, disk_end;
+};
+
+static struct parts take_apart(const struct byre_qcow2 *image, uint64_t goff, uint64_t length)
+{
+    struct parts parts = { .goff = goff, .disk_end = goff + length };
+
+    whole_units(image, byre_subcluster_size(image), goff, length, &parts.start, &parts.end);
+    if (!map_says_zero(image))
+        parts.start = parts.end = parts.disk_end;
+    parts.start = MIN(parts.start, parts.end);
+    parts.whole_start = MIN(byre_cluster_ceil(image, parts.start), parts.end);
+    parts.whole_end = MAX(byre_cluster_start(image, parts.end), parts.whole_start);
+    return parts;
+}
+
+/* -ENOTSUP unless the map can say it all, or says it already. */
+static int check_no_fallback(struct byre_qcow2 *image, const struct parts *parts, struct byre_error *err)
+{
+    uint64_t head_end = MIN(parts->start, parts->disk_end), tail = MIN(MAX(parts->end, head_end), parts->disk_end);
+    bool head_zero = true, tail_zero = true, first = false, last = false;
     int rc = 0;
 
-    if (head_end > goff)
-        rc = reads_as_zero(image, goff, head_end - goff, &head_zero, err);
-    if (rc == 0 && goff + length > tail)
-        rc = reads_as_zero(image, tail, goff + length - tail, &tail_zero, err);
-    if (rc < 0 || (head_zero && tail_zero))
+    if (head_end > parts->goff)
+        rc = reads_as_zero(image, parts->goff, head_end - parts->goff, &head_zero, err);
+    if (rc == 0 && parts->disk_end > tail)
+        rc = reads_as_zero(image, tail, parts->disk_end - tail, &tail_zero, err);
+    if (rc == 0)
+        rc = is_compressed(image, parts->start, parts->whole_start - parts->start, &first, err);
+    if (rc == 0)
+        rc = is_compressed(image, parts->whole_end, parts->end - parts->whole_end, &last, err);
+    if (rc < 0 || (head_zero && tail_zero && !first && !last))
         return rc;
-    return byre_error_set(err, -ENOTSUP, "'%s': the zeros at guest offset %#llx would have to be written as data",
-                          image->store->name, (unsigned long long)(head_zero ? tail : goff));
+    if (!head_zero || first)
+        return refuse_fallback(image, head_zero ? parts->start : parts->goff, err);
+    return refuse_fallback(image, last ? parts->whole_end : tail, err);
+}
+
+/* Subclusters of one cluster, [goff, end): as data where that cluster is compressed. */
+static int zero_part(struct byre_qcow2 *image, uint64_t goff, uint64_t end, enum change change, unsigned flags,
+                     struct byre_error *err)
+{
+    int rc = goff < end ? change_range(image, goff, end, change, flags, err) : 0;
+
+    if (rc != -ENOTSUP)
+        return rc;
+    if (flags & BYRE_WRITE_ZEROES_NO_FALLBACK)
+        return refuse_fallback(image, goff, err);
+    return write_as_data(image, goff, MIN(end, image->header.size) - goff, err);
 }
 
 int byre_qcow2_write_zeroes(struct byre_qcow2 *image, uint64_t goff, uint64_t length, unsigned flags,
                             struct byre_error *err)
 {
     enum change change = flags & BYRE_WRITE_ZEROES_UNMAP ? CHANGE_ZERO_UNMAP : CHANGE_ZERO;
-    uint64_t start, end, disk_end = goff + length;
-    int rc;
+    struct parts parts;
+    int rc = 0;
 
     if (!byre_range_within(goff, length, image->header.size))
         return byre_error_set(err, -EINVAL, "range past the end of the disk");
-    whole_clusters(image, goff, length, &start, &end);
-    if (!map_says_zero(image))
-        start = end = disk_end;
-    if (flags & BYRE_WRITE_ZEROES_NO_FALLBACK) {
-        rc = check_no_fallback(image, goff, length, start, end, err);
-        if (rc < 0)
-            return rc;
-    }
-    if (start >= disk_end)
+    parts = take_apart(image, goff, length);
+    if (flags & BYRE_WRITE_ZEROES_NO_FALLBACK)
+        rc = check_no_fallback(image, &parts, err);
+    if (rc < 0)
+        return rc;
+    if (parts.start >= parts.disk_end)
         return write_as_data(image, goff, length, err);
-    rc = write_as_data(image, goff, start - goff, err);
+    rc = write_as_data(image, goff, parts.start - goff, err);
     if (rc == 0)
-        rc = change_clusters(image, start, end, change, flags, err);
-    if (rc == 0 && end < disk_end)
-        rc = write_as_data(image, end, disk_end - end, err);
+        rc = zero_part(image, parts.start, parts.whole_start, change, flags, err);
+    if (rc == 0)
+        rc = change_range(image, parts.whole_start, parts.whole_end, change, flags, err);
+    if (rc == 0)
+        rc = zero_part(image, parts.whole_end, parts.end, change, flags, err);
+    if (rc == 0 && parts.end < parts.disk_end)
+        rc = write_as_data(image, parts.end, parts.disk_end - parts.end, err);
     return rc;
 }
 
@@ -245,8 +343,8 @@ int byre_qcow2_discard(struct byre_qcow2 *image, uint64_t goff, uint64_t length,
 
     if (!byre_range_within(goff, length, image->header.size))
         return byre_error_set(err, -EINVAL, "range past the end of the disk");
-    whole_clusters(image, goff, length, &start, &end);
+    whole_units(image, image->cluster_size, goff, length, &start, &end);
     if (!map_says_zero(image))
         return 0;
-    return change_clusters(image, start, end, CHANGE_DISCARD, BYRE_WRITE_ZEROES_UNMAP, err);
+    return change_range(image, start, end, CHANGE_DISCARD, BYRE_WRITE_ZEROES_UNMAP, err);
 }

@@ -40,7 +40,8 @@ for options in cluster_size=512 cluster_size=2M cluster_size=0x1000 cluster_size
     compat=1.1 compat=v3 refcount_bits=1 refcount_bits=64 refcount_bits=0x10 lazy_refcounts=on \
     lazy_refcounts=off lazy_refcounts=yes lazy_refcounts nolazy_refcounts preallocation=off \
     preallocation=metadata preallocation=falloc preallocation=full compression_type=zlib \
-    cluster_size=64k,cluster_size=4k extended_l2=off \
+    cluster_size=64k,cluster_size=4k extended_l2=off extended_l2=on extended_l2=on,cluster_size=16k \
+    extended_l2=on,preallocation=metadata,cluster_size=2M \
     cluster_size=4k,compat=1.1,refcount_bits=8,lazy_refcounts=on; do
     made create -f qcow2 -o "$options" x.img 1M
 done
@@ -55,6 +56,7 @@ made create -f qcow2 -o size=1M,size=2M x.img
 made create -f qcow2 -b base.qcow2 -F qcow2 x.img
 made create -f qcow2 -b base.raw -F raw x.img
 made create -f qcow2 -b base.raw -F raw x.img 2000
+made create -f qcow2 -b base.raw -F raw -o extended_l2=on,preallocation=metadata x.img 2000
 made create -f qcow2 -b base.qcow2 -F qcow2 x.img 1M
 made create -f qcow2 -b ../base.qcow2 -F qcow2 sub/x.img
 made create -f qcow2 -o backing_file=base.raw,backing_fmt=raw x.img
@@ -75,7 +77,7 @@ truncate -s 4096 zeros
 assert_same_file zeros old.img
 
 run_ok "$BYRE" create -f qcow2 -o help
-for option in backing_file backing_fmt cluster_size compat compression_type lazy_refcounts preallocation refcount_bits \
-    size; do
+for option in backing_file backing_fmt cluster_size compat compression_type extended_l2 lazy_refcounts preallocation \
+    refcount_bits size; do
     assert_match "  $option=<" "$OUT"
 done

@@ -103,6 +103,7 @@ static void new_image(struct guest *guest)
                                                          : (unsigned)options->refcount_order,
         .lazy_refcounts = options->lazy,
         .compression = options->compression,
+        .extended_l2 = options->extended,
         .backing_name = options->backing_size ? "below" : NULL,
         .backing_format = options->backing_size ? "raw" : NULL,
     };

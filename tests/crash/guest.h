@@ -37,6 +37,7 @@ struct guest_options {
     int refcount_order;    /* -1: 0 (one bit); 0: 4 (16 bits) */
     bool lazy;
     unsigned compression;
+    bool extended;         /* L2 entries: subclusters; wants 14 cluster bits, and is not lazy */
     uint64_t backing_size; /* 0: no backing file */
     uint64_t cache_bytes;
     uint64_t device_size;  /* a store of this size that does not grow, and is not zero; 0: a file */

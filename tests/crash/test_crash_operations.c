@@ -46,6 +46,20 @@ static uint64_t cluster_of(const struct guest *guest)
     return 1ULL << byre_qcow2_header(guest->image)->cluster_bits;
 }
 
+/* Clusters with subclusters of every kind. */
+static void prepare_mixed(struct guest *guest, uint64_t c)
+{
+    uint64_t sub = c / 32, mixed = (HOLE + 1) * c;
+
+    ok(guest_zero(guest, (DATA + 1) * c + 4 * sub, 6 * sub, 0));
+    ok(guest_zero(guest, (DATA + 1) * c + 14 * sub, 4 * sub, 0));
+    ok(guest_write(guest, mixed + 2 * sub, 3 * sub));
+    ok(guest_write(guest, mixed + 15 * sub + 100, sub));
+    ok(guest_zero(guest, mixed + 17 * sub, 3 * sub, 0));
+    ok(guest_write(guest, mixed + 31 * sub, sub));
+    ok(guest_zero(guest, (SHARED + 2) * c + 15 * sub, 9 * sub, 0));
+}
+
 static void prepare(struct guest *guest)
 {
     uint64_t c = cluster_of(guest);
@@ -57,6 +71,8 @@ static void prepare(struct guest *guest)
     ok(guest_zero(guest, ZERO_PLAIN * c, 2 * c, BYRE_WRITE_ZEROES_UNMAP));
     ok(guest_write(guest, SHARED * c, c / 2));
     ok(guest_compressed(guest, (SHARED + 1) * c, 1));
+    if (guest->options.extended)
+        prepare_mixed(guest, c);
     ok(guest_restart(guest));
 }
 
@@ -303,6 +319,11 @@ static const struct kind {
     { "4 KiB, version 2", { .cluster_bits = 12, .version = 2 }, false },
     { "4 KiB, backing, 32 bits", { .cluster_bits = 12, .backing_size = 30, .refcount_order = 5 }, false },
     { "64 KiB", { .cluster_bits = 16 }, true },
+    { "16 KiB with subclusters", { .cluster_bits = 14, .extended = true }, true },
+    { "16 KiB with subclusters, backing, the least cache",
+      { .cluster_bits = 14, .extended = true, .backing_size = 18, .cache_bytes = 1 }, true },
+    { "64 KiB with subclusters, backing, one bit",
+      { .cluster_bits = 16, .extended = true, .backing_size = 29, .refcount_order = -1 }, true },
     { "64 KiB, backing, 8 bits", { .cluster_bits = 16, .backing_size = 18, .refcount_order = 3 }, true },
 };
 

@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../crash/extended_check.h"
 #include "../crash/guest.h"
 #include "../crash/record_store.h"
 #include "base/arith.h"
@@ -137,6 +138,7 @@ static void new_image(struct duet *duet)
         .size = duet->options.size,
         .version = duet->options.version,
         .cluster_bits = duet->options.cluster_bits,
+        .extended_l2 = duet->options.extended,
         .refcount_order = 4,
         .backing_name = duet->options.backing_size ? "below" : NULL,
         .backing_format = duet->options.backing_size ? "raw" : NULL,
@@ -154,7 +156,7 @@ static struct byre_layer *add_layer(struct byre_disk *disk, const char *name, st
     struct byre_layer *layer = byre_disk_add_layer(disk, name);
 
     must(layer ? 0 : -1, "add_layer", NULL);
-    layer->store = store;
+    layer->store = layer->data = store;
     return layer;
 }
 
@@ -225,6 +227,16 @@ void duet_free(struct duet *duet)
     free(duet);
 }
 
+/* What has subclusters is looked at by a judge of its own. */
+static int check_extended(struct byre_store *store, struct byre_check_result *ret_result)
+{
+    struct extended_result result;
+    int rc = extended_check(store, &result);
+
+    *ret_result = (struct byre_check_result){ .corruptions = result.corruptions, .leaks = result.leaks };
+    return rc;
+}
+
 const char *duet_check(struct byre_store *store, bool leaks_too)
 {
     static char text[150];
@@ -234,7 +246,9 @@ const char *duet_check(struct byre_store *store, bool leaks_too)
     int rc = byre_qcow2_header_read(store, &header, &err);
 
     if (rc == 0) {
-        rc = byre_qcow2_check(store, &header, 0, NULL, &result, &err);
+        bool extended = header.incompatible & BYRE_QCOW2_INCOMPAT_EXTENDED_L2;
+
+        rc = extended ? check_extended(store, &result) : byre_qcow2_check(store, &header, 0, NULL, &result, &err);
         byre_qcow2_header_done(&header);
     }
     if (rc < 0) {

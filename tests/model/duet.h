@@ -20,6 +20,7 @@
 struct duet_options {
     uint64_t size, backing_size; /* bytes; 0: no backing file */
     unsigned version, cluster_bits;
+    bool extended;               /* L2 entries: subclusters */
     const uint8_t *image;        /* the top image's file; NULL: a new one */
     uint64_t image_length;
 };

@@ -44,20 +44,25 @@ struct scene {
     const char *later;       /* after it was opened again; or NULL */
     unsigned version;
     bool backing, warm;      /* warm: the flat map knows everything */
+    bool subclusters;        /* what is a cluster elsewhere is a subcluster here: it can be neither compressed nor
+                                discarded by itself */
 };
 
 static const struct scene scenes[] = {
-    { "data", { "write" }, NULL, 3, true, true },
-    { "nothing over a backing file", { NULL }, NULL, 3, true, false },
-    { "compressed", { "compressed write" }, NULL, 3, true, true },
-    { "zero", { "zero with unmap" }, NULL, 3, true, true },
-    { "zero with a place", { "write", "zero" }, NULL, 3, true, false },
-    { "data, cold", { "write" }, NULL, 3, true, false },
-    { "data that is not durable", { NULL }, "write of a part", 3, true, true },
-    { "a free that is not durable", { "write" }, "discard", 3, false, true },
-    { "data in version 2", { "write" }, NULL, 2, false, true },
-    { "data in version 2 over a backing file", { "write" }, NULL, 2, true, true },
-    { "compressed again", { "compressed write" }, "compressed write", 3, false, false },
+    { "data", { "write" }, NULL, 3, true, true, false },
+    { "nothing over a backing file", { NULL }, NULL, 3, true, false, false },
+    { "compressed", { "compressed write" }, NULL, 3, true, true, false },
+    { "zero", { "zero with unmap" }, NULL, 3, true, true, false },
+    { "zero with a place", { "write", "zero" }, NULL, 3, true, false, false },
+    { "data, cold", { "write" }, NULL, 3, true, false, false },
+    { "data that is not durable", { NULL }, "write of a part", 3, true, true, false },
+    { "a free that is not durable", { "write" }, "discard", 3, false, true, false },
+    { "data in version 2", { "write" }, NULL, 2, false, true, false },
+    { "data in version 2 over a backing file", { "write" }, NULL, 2, true, true, false },
+    { "compressed again", { "compressed write" }, "compressed write", 3, false, false, false },
+    { "subclusters of nothing over a backing file", { NULL }, NULL, 3, true, true, true },
+    { "subclusters of zeros and data", { "write", "zero of parts" }, NULL, 3, true, false, true },
+    { "subclusters of data that is not durable", { "zero" }, "write of a part", 3, false, true, true },
 };
 
 struct place {
@@ -123,12 +128,13 @@ static void stage_init(struct stage *stage, const struct scene *scene)
 
     stage->scene = scene;
     stage->options = (struct duet_options){
-        .size = SIZE, .backing_size = scene->backing ? BACKING : 0, .version = scene->version, .cluster_bits = 9,
+        .size = SIZE, .backing_size = scene->backing ? BACKING : 0, .version = scene->version,
+        .cluster_bits = scene->subclusters ? 14 : 9, .extended = scene->subclusters,
     };
     duet_name("%s", scene->name);
     duet = duet_new(&stage->options);
     model->size = SIZE;
-    model->discards = scene->version > 2 || !scene->backing;
+    model->discards = !scene->subclusters && (scene->version > 2 || !scene->backing);
     duet_below(model->bytes, 0, SIZE, stage->options.backing_size);
     do_alone(duet, "write", 10 * CLUSTER, 40, model);
     for (size_t i = 0; i < ARRAY_LEN(scene->requests) && scene->requests[i]; i++)
@@ -294,6 +300,11 @@ static bool is_listed(const char *const *names, const char *name)
     return !names[0];
 }
 
+static bool compresses(const struct request_kind *kind)
+{
+    return strcmp(kind->name, "compressed write") == 0;
+}
+
 static void play_at(const struct stage *stages, const struct theme *theme, const struct place *place)
 {
     size_t share = getenv("BYRE_LONG") ? ARRAY_LEN(scenes) : theme->share, turn = 0;
@@ -304,8 +315,12 @@ static void play_at(const struct stage *stages, const struct theme *theme, const
 
         if (!is_listed(theme->first, one->name) || !is_listed(theme->second, two->name))
             continue;
-        for (size_t j = 0; j < share; j++, turn++)
-            play_pair(&stages[turn % ARRAY_LEN(scenes)], one, two, place);
+        for (size_t j = 0; j < share; j++, turn++) {
+            const struct stage *stage = &stages[turn % ARRAY_LEN(scenes)];
+
+            if (!stage->scene->subclusters || !(compresses(one) || compresses(two)))
+                play_pair(stage, one, two, place);
+        }
     }
 }
 

@@ -59,6 +59,9 @@ static void pick_range(struct run *run, uint64_t *goff, uint64_t *length)
 {
     uint64_t size = run->guest->options.size, cluster = 1ULL << run->cluster_bits;
 
+    if (run->guest->options.extended && pick(run, 2))
+        cluster /= 32;
+
     *goff = pick(run, size);
     *length = 1 + pick(run, pick(run, 3) ? MIN(3 * cluster, run->longest) : run->longest);
     if (pick(run, 2))
@@ -147,7 +150,7 @@ static void run_one(const struct guest_options *options, unsigned seed, unsigned
 
 /* Both kinds of odd ends: of the disk, and of the backing file.  Large clusters take long, so that not every
  * refcount order gets its turn there. */
-static void run_formats(unsigned version, unsigned cluster_bits, uint64_t size, unsigned steps)
+static void run_formats_with(bool extended, unsigned version, unsigned cluster_bits, uint64_t size, unsigned steps)
 {
     int stride = cluster_bits > 16 ? 3 : 1;
 
@@ -159,7 +162,8 @@ static void run_formats(unsigned version, unsigned cluster_bits, uint64_t size, 
                     .version = version,
                     .cluster_bits = cluster_bits,
                     .refcount_order = order ? order : -1,
-                    .lazy = kind & 2,
+                    .lazy = (kind & 2) && !extended,
+                    .extended = extended,
                     .compression = version == 3 && byre_codec_has(1) && (order & 1),
                     .backing_size = kind & 1 ? size / 2 + 700 : 0,
                     .cache_bytes = 1,
@@ -169,6 +173,11 @@ static void run_formats(unsigned version, unsigned cluster_bits, uint64_t size, 
             }
         }
     }
+}
+
+static void run_formats(unsigned version, unsigned cluster_bits, uint64_t size, unsigned steps)
+{
+    run_formats_with(false, version, cluster_bits, size, steps);
 }
 
 static void version_2_is_what_the_copy_is(void **state)
@@ -210,6 +219,24 @@ static void clusters_of_2_MiB_are_what_the_copy_is(void **state)
     run_formats(3, 21, 6 << 20, 8);
 }
 
+static void subclusters_of_512_bytes_are_what_the_copy_is(void **state)
+{
+    (void)state;
+    run_formats_with(true, 3, 14, 512 << 10, STEPS * 2);
+}
+
+static void subclusters_of_2_KiB_are_what_the_copy_is(void **state)
+{
+    (void)state;
+    run_formats_with(true, 3, 16, 1 << 20, STEPS);
+}
+
+static void subclusters_of_64_KiB_are_what_the_copy_is(void **state)
+{
+    (void)state;
+    run_formats_with(true, 3, 21, 6 << 20, 8);
+}
+
 /* Several slices of L2 tables, and more dirty ones than the cache holds. */
 static void tables_of_several_slices_are_what_the_copy_is(void **state)
 {
@@ -243,6 +270,9 @@ int main(void)
         cmocka_unit_test(clusters_of_4_KiB_are_what_the_copy_is),
         cmocka_unit_test(clusters_of_64_KiB_are_what_the_copy_is),
         cmocka_unit_test(clusters_of_2_MiB_are_what_the_copy_is),
+        cmocka_unit_test(subclusters_of_512_bytes_are_what_the_copy_is),
+        cmocka_unit_test(subclusters_of_2_KiB_are_what_the_copy_is),
+        cmocka_unit_test(subclusters_of_64_KiB_are_what_the_copy_is),
         cmocka_unit_test(tables_of_several_slices_are_what_the_copy_is),
         cmocka_unit_test(growing_refcount_tables_are_what_the_copy_is),
     };

@@ -48,6 +48,7 @@ enum {
 /* What a seed stands for. */
 struct kind {
     unsigned seed, version, cluster_bits, refcount_order;
+    bool extended, below_extended;  /* L2 entries: subclusters */
     bool lazy, little;              /* little: the smallest caches */
     bool copy_on_read, compress;
     enum byre_detect_zeroes detect_zeroes;
@@ -94,17 +95,27 @@ static struct kind kind_of(unsigned seed)
     kind.copy_on_read = kind.below && pick(&seed, 3) == 0;
     kind.compress = pick(&seed, 6) == 0;
     kind.detect_zeroes = (enum byre_detect_zeroes)(pick(&seed, 2) * pick(&seed, 3));
+    kind.extended = kind.version == 3 && pick(&seed, 3) == 0;
+    kind.below_extended = pick(&seed, 3) == 0;
+    if (kind.extended) {
+        kind.cluster_bits = 14;
+        kind.lazy = false;
+    }
+    if (kind.below_extended)
+        kind.below_bits = 14 + pick(&seed, 3);
     return kind;
 }
 
 static void show_kind(const struct kind *kind)
 {
-    print_message("  BYRE_SEED=%u: version %u, clusters of %u, counts of %u bits%s%s%s%s%s, %u below (%llu bytes)\n",
+    print_message("  BYRE_SEED=%u: version %u, clusters of %u, counts of %u bits%s%s%s%s%s%s, %u below (%llu"
+                  " bytes%s)\n",
                   kind->seed, kind->version, 1U << kind->cluster_bits, 1U << kind->refcount_order,
-                  kind->lazy ? ", lazy" : "", kind->little ? ", little memory" : "",
+                  kind->extended ? ", subclusters" : "", kind->lazy ? ", lazy" : "",
+                  kind->little ? ", little memory" : "",
                   kind->copy_on_read ? ", copy-on-read" : "", kind->compress ? ", compress" : "",
                   kind->detect_zeroes ? ", detect-zeroes" : "", kind->below,
-                  (unsigned long long)kind->below_size);
+                  (unsigned long long)kind->below_size, kind->below_extended ? ", subclusters" : "");
 }
 
 static struct byre_qcow2 *create(struct byre_store *store, const struct byre_qcow2_create_options *options)
@@ -122,7 +133,7 @@ static struct byre_layer *add_layer(struct byre_disk *disk, struct byre_store *s
     struct byre_layer *layer = byre_disk_add_layer(disk, "layer");
 
     assert_non_null(layer);
-    layer->store = store;
+    layer->store = layer->data = store;
     layer->size = size;
     return layer;
 }
@@ -138,6 +149,10 @@ static void below_model(const struct kind *kind, uint8_t *model)
             memset(model + at, 0, cluster);
         if (at / cluster % 4 == 1 || at / cluster % 4 == 2)
             guest_pattern(model + at, at, 64, 1);
+        if (at / cluster % 4 == 0 && kind->below_extended) {
+            memset(model + at + cluster / 32 * 5, 0, cluster / 32);
+            guest_pattern(model + at + cluster / 32 * 5, at, 64, 1);
+        }
     }
 }
 
@@ -158,11 +173,13 @@ static void fill_middle(struct byre_qcow2 *image, const struct kind *kind)
 {
     uint64_t cluster = 1ULL << kind->below_bits;
     CLEANUP(free_ptr) uint8_t *bytes = calloc(1, cluster);
-    struct iovec iov = { bytes, cluster };
+    struct iovec iov = { bytes, cluster }, part = { bytes, cluster / 32 };
 
     assert_non_null(bytes);
     for (uint64_t at = 0; at + cluster <= kind->below_size; at += cluster) {
         guest_pattern(bytes, at, 64, 1);
+        if (at / cluster % 4 == 0 && kind->below_extended)
+            assert_int_equal(byre_qcow2_writev(image, at + cluster / 32 * 5, &part, 1, part.iov_len, NULL), 0);
         if (at / cluster % 4 == 1)
             assert_int_equal(byre_qcow2_writev(image, at, &iov, 1, cluster, NULL), 0);
         if (at / cluster % 4 == 2)
@@ -176,7 +193,7 @@ static void add_middle(struct byre_disk *disk, const struct kind *kind)
 {
     const struct byre_qcow2_create_options options = {
         .size = kind->below_size, .version = 3, .cluster_bits = kind->below_bits, .refcount_order = 4,
-        .backing_name = "bottom", .backing_format = "raw",
+        .backing_name = "bottom", .backing_format = "raw", .extended_l2 = kind->below_extended,
     };
     const struct byre_qcow2_open_options open = { .cache_bytes = kind->little ? 1 : 0 };
     struct byre_store *store;
@@ -243,7 +260,7 @@ static void new_world(struct world *world, unsigned seed)
     const struct kind kind = kind_of(seed);
     const struct byre_qcow2_create_options options = {
         .size = SIZE, .version = kind.version, .cluster_bits = kind.cluster_bits,
-        .refcount_order = kind.refcount_order, .lazy_refcounts = kind.lazy,
+        .refcount_order = kind.refcount_order, .lazy_refcounts = kind.lazy, .extended_l2 = kind.extended,
         .backing_name = kind.below ? "below" : NULL, .backing_format = kind.below == 2 ? "qcow2" : "raw",
     };
 

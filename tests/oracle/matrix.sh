@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
-# The matrix: version x cluster size x refcount width x compression x backing, in both directions.
+# The matrix: version x cluster size x refcount width x compression x backing x subclusters, in both directions.
 #
 # A script names the cluster sizes that it takes care of.  With TEST_QUICK it takes every eleventh cell of the
 # matrix, which is prime to the length of every axis: all values come up, not all combinations.
 
 DISK_SIZE=$((6 * 1048576 + 1536)) # more than three of the largest clusters, and no multiple of any
 
-# Sets CELLS to lines "version refcount_bits compression backing".
+# Sets CELLS to lines "version refcount_bits compression backing extended_l2".
 list_cells() {
     local compressions='none zlib' compression bits backing
     if has ZSTD; then
@@ -16,28 +16,34 @@ list_cells() {
     CELLS=$(
         for backing in no yes; do
             for compression in none zlib; do
-                echo "0.10 16 $compression $backing"
+                echo "0.10 16 $compression $backing off"
             done
             for bits in 1 2 4 8 16 32 64; do
                 for compression in $compressions; do
-                    echo "1.1 $bits $compression $backing"
+                    echo "1.1 $bits $compression $backing off"
                 done
+                echo "1.1 $bits none $backing on"
+                echo "1.1 $bits zlib $backing on"
             done
         done
     )
 }
 
-# for_each_cell FUNCTION CLUSTER_SIZE...: calls FUNCTION CLUSTER_SIZE VERSION BITS COMPRESSION BACKING.
+# for_each_cell FUNCTION CLUSTER_SIZE...: calls FUNCTION CLUSTER_SIZE VERSION BITS COMPRESSION BACKING EXTENDED.
 for_each_cell() {
-    local function=$1 cluster_size version bits compression backing index=0 done=0
+    local function=$1 cluster_size version bits compression backing extended index=0 done=0
     shift
     list_cells
     for cluster_size; do
-        while read -r version bits compression backing; do
+        while read -r version bits compression backing extended; do
+            if [ "$extended" = on ] && [ $((cluster_size)) -lt 16384 ]; then
+                continue
+            fi
             index=$((index + 1))
             if [ -z "$TEST_QUICK" ] || [ $((index % 11)) = 1 ]; then
                 CELL="cluster_size=$cluster_size version=$version refcount_bits=$bits $compression backing=$backing"
-                "$function" "$cluster_size" "$version" "$bits" "$compression" "$backing" ||
+                CELL+=" extended_l2=$extended"
+                "$function" "$cluster_size" "$version" "$bits" "$compression" "$backing" "$extended" ||
                     fail "in the cell $CELL"
                 rm -f image.qcow2 image.raw
                 done=$((done + 1))
@@ -53,6 +59,9 @@ cell_options() {
     local options="cluster_size=$1,compat=$2,refcount_bits=$3"
     if [ "$4" = zstd ]; then
         options+=,compression_type=zstd
+    fi
+    if [ "$6" = on ]; then
+        options+=,extended_l2=on
     fi
     echo "$options"
 }
@@ -98,11 +107,12 @@ byre_writes() {
         assert_same_disk -f qcow2 -F qcow2 changed.qcow2 image.qcow2
     fi
     assert_clean image.qcow2
-    run_ok "$BYRE" check -q image.qcow2
+    assert_checked image.qcow2
     qemu-img info -f qcow2 image.qcow2 >info.txt
     grep -qx "cluster_size: $(($1))" info.txt
     grep -qx "    compat: $2" info.txt
     [ "$2" = 0.10 ] || grep -qx "    refcount bits: $3" info.txt
+    [ "$2" = 0.10 ] || grep -qx "    extended l2: $([ "$6" = on ] && echo true || echo false)" info.txt
     [ "$5" = no ] || grep -qx 'backing file: base.qcow2' info.txt
 }
 
@@ -128,7 +138,7 @@ qemu_writes() {
     run_ok "$BYRE" convert -q -f qcow2 -O raw image.qcow2 byre.raw
     assert_same_file byre.raw image.raw
     run_ok "$BYRE" compare -q -f qcow2 -F raw image.qcow2 image.raw
-    run_ok "$BYRE" check -q -f qcow2 image.qcow2
+    assert_checked image.qcow2
     run_ok "$BYRE" map -f qcow2 --output=json image.qcow2
     assert_equal "$(qemu-img map -f qcow2 --output=json image.qcow2)" "$OUT" map
 }

@@ -12,8 +12,6 @@ refused() {
     run_ok "$BYRE" info "$2"
 }
 
-qemu-img create -q -f qcow2 -o extended_l2=on extended.qcow2 1M
-refused '[Ee]xtended L2' extended.qcow2
 qemu-img create -q -f qcow2 --object secret,id=s,data=x -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 \
     luks.qcow2 1M
 refused '[Ee]ncrypt|LUKS|luks' luks.qcow2

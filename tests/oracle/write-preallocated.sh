@@ -8,13 +8,16 @@ size=$((5 * 1048576 + 512))
 truncate -s $size zeros.raw
 
 for cluster_size in 512 4k 64k 2M; do
-    for compat in 0.10 1.1; do
+    for compat in 0.10 1.1 1.1,extended_l2=on; do
+        if [ $compat = 1.1,extended_l2=on ] && [[ $cluster_size == 512 || $cluster_size == 4k ]]; then
+            continue
+        fi
         for preallocation in off metadata falloc full; do
             rm -f image.qcow2
             run_ok "$BYRE" create -q -f qcow2 image.qcow2 $size \
                 -o cluster_size=$cluster_size,compat=$compat,preallocation=$preallocation
             assert_clean image.qcow2
-            run_ok "$BYRE" check -q image.qcow2
+            assert_checked image.qcow2
             assert_same_disk -f qcow2 -F raw image.qcow2 zeros.raw
 
             case $preallocation in

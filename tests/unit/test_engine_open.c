@@ -115,9 +115,6 @@ static void unsupported_features_are_refused_by_name(void **state)
     spoil64(&engine, BYRE_QCOW2_AT_INCOMPAT, BYRE_QCOW2_INCOMPAT_DATA_FILE);
     refused(&engine, false, -ENOTSUP, "external data file");
     refused(&engine, true, -ENOTSUP, "external data file");
-    spoil64(&engine, BYRE_QCOW2_AT_INCOMPAT, BYRE_QCOW2_INCOMPAT_EXTENDED_L2);
-    refused(&engine, false, -ENOTSUP, "extended L2");
-    refused(&engine, true, -ENOTSUP, "extended L2");
     spoil64(&engine, BYRE_QCOW2_AT_INCOMPAT, 1ULL << 40);
     assert_int_equal(open_it(&engine, false), -ENOTSUP);
     byre_store_close(engine.store);
