@@ -237,6 +237,9 @@ static int check_growth(struct byre_qcow2 *image, uint64_t size, struct byre_err
         return byre_error_set(err, -ENOTSUP,
                               "'%s': shrinking a disk of %" PRIu64 " bytes to %" PRIu64 " bytes is not supported",
                               image->store->name, image->header.size, size);
+    /* Entries of a version 2 snapshot table may say nothing of the size. */
+    if (image->header.snapshot_count && image->header.version < 3 && size != image->header.size)
+        return byre_error_set(err, -ENOTSUP, "Can't resize a v2 image which has snapshots");
     if (size > INT64_MAX || byre_qcow2_header_l1_needed(&image->header, size) > BYRE_QCOW2_L1_BYTES_MAX / 8)
         return byre_error_set_errno(err, -EFBIG, "Failed to grow the L1 table");
     return byre_check_writable_locked(image, err);

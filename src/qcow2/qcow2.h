@@ -38,7 +38,8 @@ struct byre_qcow2_open_options {
 /*
  * Opens the image in `store`.  The store stays the caller's, and outlives the image.  Reads no more than the
  * first cluster.  A writable open of a dirty image repairs its refcounts first; of a corrupt one it fails; of
- * one with snapshots, bitmaps or unsupported features it fails and names them.
+ * one with bitmaps or unsupported features, or with snapshots that lie in no place where they can be, it fails and
+ * names them.
  */
 int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_options *options,
                     struct byre_qcow2 **ret_image, struct byre_error *err);
