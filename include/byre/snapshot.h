@@ -18,6 +18,9 @@ extern "C" {
 
 struct byre_disk;
 
+/* The text of an error has this, after the names of files, where a disk could not be opened at a snapshot. */
+#define BYRE_SNAPSHOT_FAILED "Failed to load snapshot: "
+
 /* Which snapshot: the first that has all of what is not NULL.  `any` is an id, or where no snapshot has that, a name. */
 struct byre_snapshot_selector {
     const char *id, *name, *any;
@@ -38,8 +41,8 @@ struct byre_snapshot_create_options {
  * would be too large for its width, nothing changed; -EIO: the image's metadata cannot be true, nothing changed.
  */
 
-/* Keeps what the disk is now.  `ret_id` (may be NULL) gets the new id.  -EINVAL: the name is too long; -EFBIG: there are
- * too many snapshots. */
+/* Keeps what the disk is now.  `ret_id` (may be NULL) gets the new id.  -EINVAL: the name is too long; -EFBIG: there
+ * are too many snapshots. */
 int byre_snapshot_create(struct byre_disk *disk, const struct byre_snapshot_create_options *options, char ret_id[21],
                          struct byre_error *err);
 

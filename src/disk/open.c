@@ -159,13 +159,14 @@ static int check_qcow2_options(const struct byre_qcow2_header *header, const str
 }
 
 static int open_qcow2(struct byre_layer *layer, bool top, bool writable, const struct byre_node_qcow2 *wanted,
-                      struct byre_error *err)
+                      const struct byre_snapshot_selector *at, struct byre_error *err)
 {
     struct byre_qcow2_open_options options = {
         .writable = writable,
         .cache_bytes = top ? wanted->cache_bytes : LAYER_CACHE,
         .lazy_set = wanted->lazy_set,
         .lazy = wanted->lazy,
+        .snapshot = at,
     };
     int r = byre_qcow2_open(layer->store, &options, &layer->qcow2, err);
 
@@ -217,7 +218,9 @@ static int add_source(struct byre_disk *disk, struct byre_source *source, bool w
         disk->map_bytes = source->qcow2.map_bytes;
     }
     if (source->is_qcow2)
-        r = open_qcow2(layer, top, writable && top, &source->qcow2, err);
+        r = open_qcow2(layer, top, writable && top, &source->qcow2, top ? disk->at : NULL, err);
+    else if (top && disk->at)
+        r = byre_disk_no_snapshots(err);
     else
         r = open_raw(layer, err);
     if (r < 0 && top)
@@ -496,7 +499,10 @@ static int open_source(struct byre_disk *disk, struct byre_source *source, const
                        const struct byre_open_options *options, struct byre_error *err)
 {
     struct below below = { .name = NULL };
-    int r = add_source(disk, source, options->writable, err);
+    int r;
+
+    disk->at = options->snapshot;
+    r = add_source(disk, source, options->writable, err);
 
     if (r == 0 && !options->no_backing) {
         r = below_of(disk, source, &below, err);

@@ -35,8 +35,8 @@ void byre_qcow2_snapshot_decode(const uint8_t head[BYRE_QCOW2_SNAPSHOT_HEAD], ui
                                 struct byre_qcow2_snapshot *ret_snapshot);
 
 /*
- * Encodes the fixed bytes of an entry and its extra data: BYRE_QCOW2_SNAPSHOT_FIXED + extra_length bytes at `buf`.  What
- * byre knows is put where extra_length reaches; the rest is taken from `extra`, the extra data as it stood (NULL:
+ * Encodes the fixed bytes of an entry and its extra data: BYRE_QCOW2_SNAPSHOT_FIXED + extra_length bytes at `buf`.
+ * What byre knows is put where extra_length reaches; the rest is taken from `extra`, the extra data as it stood (NULL:
  * zeros).  Id, name and padding are the caller's to write.
  */
 void byre_qcow2_snapshot_encode(const struct byre_qcow2_snapshot *snapshot, const uint8_t *extra, uint8_t *buf);

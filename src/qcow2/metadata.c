@@ -6,8 +6,8 @@
  * the damage would grow with every write.
  *
  *   K1. Known from the first change on: header, L1 table, refcount table, and all L2 tables and refcount blocks that
- *       the tables name, those that were made since included; the snapshot table, and the L1 tables of all snapshots with
- *       the L2 tables that these name.
+ *       the tables name, those that were made since included; the snapshot table, and the L1 tables of all snapshots
+ *       with the L2 tables that these name.
  *   K2. Where pieces of metadata lie on each other the image is not changed at all.
  *   K3. An L2 table that was copied is no metadata any more, unless a snapshot has it too; its refcount keeps it from
  *       being used until that is durable.

@@ -17,6 +17,7 @@
 #include "store/store.h"
 
 struct byre_qcow2;
+struct byre_snapshot_selector;
 
 typedef VEC(struct byre_extent) byre_extent_vec;
 
@@ -32,6 +33,7 @@ struct byre_qcow2_below {
 struct byre_qcow2_open_options {
     bool writable;
     uint64_t cache_bytes;     /* budget for metadata slices; 0: the default, 16 MiB */
+    const struct byre_snapshot_selector *snapshot; /* the disk as this snapshot has it; not `writable`; or NULL */
     bool lazy_set, lazy;      /* with lazy_set: refcounts may lag, or not, whatever the header says; version 3 */
 };
 

@@ -2,10 +2,10 @@
 /*
  * Making and deleting internal snapshots, and finding them.
  *
- *   I1. Create: what is shared from now on has no COPIED flag, durably, before references are raised; the references,
+ *   I1. Create: what is shared from then on has no COPIED flag, durably, before references are raised; the references,
  *       the copy of the L1 table and the new snapshot table are durable before the header names that table.
- *   I2. Delete: the header names a table without the snapshot, durably, before references are lowered; these are durable
- *       before COPIED is set where one reference is left.
+ *   I2. Delete: the header names a table without the snapshot, durably, before references are lowered; these are
+ *       durable before COPIED is set where one reference is left.
  *   I3. Where counts and COPIED may disagree meanwhile the dirty bit is set, in version 3.
  *   I4. A snapshot table is never changed where it stands; nobody's extra data is lost.
  */

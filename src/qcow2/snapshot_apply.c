@@ -6,8 +6,8 @@
  *       sector of the header.
  *   Y2. Before that, nothing that the new disk needs lacks a reference; what only the old one needed loses its own
  *       after that.  References that would come and go stay as they are, so that nothing is counted too often.
- *   Y3. Everything that the new disk has is the snapshot's too, so that no COPIED flag is set; those that are set in the
- *       snapshot's tables, where they say nothing, are cleared before the disk has these tables.
+ *   Y3. Everything that the new disk has is the snapshot's too, so that no COPIED flag is set; those that are set in
+ *       the snapshot's tables, where they say nothing, are cleared before the disk has these tables.
  * So nothing disagrees at any moment, and the dirty bit is not needed.
  */
 #include "config.h"

@@ -165,8 +165,8 @@ int byre_snapshot_table_encode(const struct byre_snapshot_table *table, uint8_t 
     return 0;
 }
 
-int byre_snapshot_check_l1(const struct byre_qcow2_header *header, const struct byre_snapshot_entry *entry, size_t index,
-                           uint64_t file_size, struct byre_error *err)
+int byre_snapshot_check_l1(const struct byre_qcow2_header *header, const struct byre_snapshot_entry *entry,
+                           size_t index, uint64_t file_size, struct byre_error *err)
 {
     const struct byre_qcow2_snapshot *fixed = &entry->fixed;
 

@@ -39,8 +39,8 @@ int byre_snapshot_table_encode(const struct byre_snapshot_table *table, uint8_t 
 
 /* Can the L1 table of the entry with this index be read?  -EINVAL names entry and field: unaligned, larger than 32 MiB,
  * or not within a file of `file_size` bytes. */
-int byre_snapshot_check_l1(const struct byre_qcow2_header *header, const struct byre_snapshot_entry *entry, size_t index,
-                           uint64_t file_size, struct byre_error *err);
+int byre_snapshot_check_l1(const struct byre_qcow2_header *header, const struct byre_snapshot_entry *entry,
+                           size_t index, uint64_t file_size, struct byre_error *err);
 
 /* The index of the first entry with that id and that name, where NULL fits any; or -1. */
 long byre_snapshot_find(const struct byre_snapshot_table *table, const char *id, const char *name);
