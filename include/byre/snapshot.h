@@ -18,7 +18,7 @@ extern "C" {
 
 struct byre_disk;
 
-/* The text of an error has this, after the names of files, where a disk could not be opened at a snapshot. */
+/* In the text of an error, after the names of files, where a disk could not be opened at a snapshot. */
 #define BYRE_SNAPSHOT_FAILED "Failed to load snapshot: "
 
 /* Which snapshot: the first that has all of what is not NULL.  `any` is an id, or where no snapshot has that, a name. */
