@@ -251,5 +251,6 @@ int byre_job_finish(struct byre_snapshot_job *job, struct byre_error *err)
     pthread_mutex_unlock(&image->mutex);
     rc = byre_image_settle(image, err);
     pthread_mutex_lock(&image->mutex);
-    return rc;
+    /* The operation has succeeded: what could not be given back is leaked. */
+    return image->poisoned ? rc : 0;
 }

@@ -243,7 +243,8 @@ static int read_all(struct byre_qcow2 *image, struct byre_store *store, uint8_t 
 }
 
 /* The disk, or the snapshot that `which` names, against its copy. */
-static int judge(struct byre_store *store, const struct byre_snapshot_selector *which, const struct flat *flat)
+static int judge(const struct snapshot_model *model, struct byre_store *store,
+                 const struct byre_snapshot_selector *which, const struct flat *flat)
 {
     const struct byre_qcow2_open_options options = { .snapshot = which };
     struct byre_error err = BYRE_ERROR_INIT;
@@ -253,7 +254,8 @@ static int judge(struct byre_store *store, const struct byre_snapshot_selector *
     int rc = byre_qcow2_open(store, &options, &image, &err);
 
     if (rc < 0) {
-        print_message("%s: %s\n", which ? which->id : "disk", err.text);
+        if (!model->quiet)
+            print_message("%s: %s\n", which ? which->id : "disk", err.text);
         free(bytes);
         return -1;
     }
@@ -264,7 +266,7 @@ static int judge(struct byre_store *store, const struct byre_snapshot_selector *
     else if (flat->state && (byre_qcow2_read_vm_state(image, 0, state, sizeof state, NULL) < 0 ||
                              state[0] != flat->state || state[STATE_BYTES - 1] != flat->state))
         what = "VM state";
-    if (what)
+    if (what && !model->quiet)
         print_message("%s: wrong %s\n", which ? which->id : "disk", what);
     free(bytes);
     (void)byre_qcow2_close(image, NULL);
@@ -276,14 +278,14 @@ int snapshot_model_judge(const struct snapshot_model *model, struct byre_store *
     struct byre_qcow2_header header = { 0 };
     struct byre_snapshot_table table;
     size_t wanted = 0, found;
-    int rc = disk ? judge(store, NULL, &model->disk) : 0;
+    int rc = disk ? judge(model, store, NULL, &model->disk) : 0;
 
     for (unsigned i = 0; rc == 0 && i < SNAPSHOT_MODEL_MAX; i++) {
         const struct byre_snapshot_selector which = { .id = model->snapshots[i].id };
 
         if (!model->snapshots[i].bytes)
             continue;
-        rc = judge(store, &which, &model->snapshots[i]);
+        rc = judge(model, store, &which, &model->snapshots[i]);
         wanted++;
     }
     if (rc < 0 || byre_qcow2_header_read(store, &header, NULL) < 0 ||
@@ -292,7 +294,7 @@ int snapshot_model_judge(const struct snapshot_model *model, struct byre_store *
     found = table.entries.len;
     byre_snapshot_table_done(&table);
     byre_qcow2_header_done(&header);
-    if (found != wanted)
+    if (found != wanted && !model->quiet)
         print_message("%zu snapshots instead of %zu\n", found, wanted);
     return found == wanted ? 0 : -1;
 }
@@ -313,12 +315,13 @@ int snapshot_model_check(struct byre_store *store, bool tidy, bool repair)
     if (rc == 0 && repair)
         rc = byre_qcow2_check(store, &header, BYRE_REPAIR_LEAKS | BYRE_REPAIR_ERRORS, NULL, &result, NULL);
     if (rc == 0)
-        rc = byre_qcow2_check(store, &header, 0, &options, &result, NULL);
-    byre_qcow2_header_done(&header);
+        rc = byre_qcow2_check(store, &header, 0, NULL, &result, NULL);
     if (rc == 0 && (result.corruptions || result.check_errors || (tidy && result.leaks))) {
+        (void)byre_qcow2_check(store, &header, 0, &options, &result, NULL);
         print_message("%llu corruptions, %llu leaks\n", (unsigned long long)result.corruptions,
                       (unsigned long long)result.leaks);
         rc = -1;
     }
+    byre_qcow2_header_done(&header);
     return rc;
 }
