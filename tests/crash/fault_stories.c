@@ -286,8 +286,6 @@ static const struct plot plots[] = {
     { "growing", write_16_KiB, grow, { .size = 100 * K, .first_size = 40 * K, .backing_size = 60 * K }, true, true },
     { "growing a disk", write_16_KiB, grow, { .size = 100 * K, .first_size = 40 * K, .disk = true }, false, true },
     { "a snapshot", write_16_KiB, share_and_separate, { .size = 64 * K, .cluster_bits = 10 }, true, true },
-    { "a snapshot in version 2", write_16_KiB, share_and_separate,
-      { .size = 64 * K, .cluster_bits = 11, .version = 2 }, true, true },
     { "a snapshot of a disk", write_16_KiB, share_and_separate,
       { .size = 64 * K, .cluster_bits = 10, .lazy = true, .disk = true }, false, true },
     { "going back to a snapshot", write_and_create, go_back, { .size = 64 * K, .cluster_bits = 10 }, true, true },
