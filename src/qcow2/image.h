@@ -58,6 +58,7 @@ struct byre_qcow2 {
     uint32_t slice_size;      /* bytes of metadata cached as one: a table or a part of it */
     uint64_t store_limit;     /* host offset that no allocation may cross */
     bool writable;
+    uint64_t sweep_cells;     /* of a window of a sweep (refcount_sweep.h), at most; 0: as many as usual */
     bool lazy;                /* refcounts may lag behind: the dirty bit protects them */
 
     struct byre_epoch epoch;

@@ -24,7 +24,8 @@
 #include "qcow2/image.h"
 #include "qcow2/snapshot_table.h"
 
-#define CHUNK_BYTES (64u << 10) /* of an L1 table that is read */
+#define CHUNK_BYTES     (64u << 10)  /* of an L1 table that is read */
+#define SNAPSHOT_L1_MAX (4ULL << 30) /* bytes of all L1 tables of snapshots: a file with holes may have any number */
 
 /* Host offsets of clusters, multiples of 512, have room for the kind, below. */
 enum { KIND_L2 = BYRE_TALLY_UNIT, KIND_REFBLOCK = 2 * BYRE_TALLY_UNIT, KIND_SNAPSHOT = 3 * BYRE_TALLY_UNIT };
@@ -165,7 +166,7 @@ static int learn_snapshot(struct byre_qcow2 *image, const struct byre_qcow2_snap
 static int learn_snapshots(struct byre_qcow2 *image, struct byre_error *err)
 {
     struct byre_snapshot_table table;
-    uint64_t size;
+    uint64_t size, total = 0;
     int rc = byre_store_size(image->store, &size, err);
 
     if (rc == 0)
@@ -176,6 +177,10 @@ static int learn_snapshots(struct byre_qcow2 *image, struct byre_error *err)
         rc = note_range(image, snapshots, image->header.snapshots_hoff, table.bytes, err);
     for (size_t i = 0; rc == 0 && i < table.entries.len && !image->conflict.what; i++) {
         rc = byre_snapshot_check_l1(&image->header, &table.entries.ptr[i], i, size, err);
+        total += table.entries.ptr[i].fixed.l1_size * 8ULL;
+        if (rc == 0 && total > SNAPSHOT_L1_MAX)
+            rc = byre_error_set(err, -EFBIG, "'%s': the L1 tables of the snapshots up to entry %zu of the snapshot table "
+                                "have more than %llu bytes", image->store->name, i, SNAPSHOT_L1_MAX);
         if (rc == 0)
             rc = learn_snapshot(image, &table.entries.ptr[i].fixed, err);
     }

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "base/arith.h"
+#include "base/endian.h"
 
 #define WINDOW_CELLS (1ull << 26)
 #define CHUNK_CELLS  (1u << BYRE_SWEEP_CHUNK_BITS)
@@ -29,7 +30,8 @@ struct walk {
     bool some;
     bool loaded;       /* sweep->block is a block of the file */
     uint64_t hoff;     /* of that */
-    size_t first, last; /* bytes of it that changed; first > last: none */
+    bool changed;       /* something of the cells that are being looked at */
+    size_t first, end;  /* bytes of the block within which it changed; first >= end: nothing did */
 };
 
 static void note_metadata(void *opaque, uint64_t number)
@@ -77,7 +79,8 @@ int byre_sweep_new(struct byre_qcow2 *image, struct byre_sweep **ret_sweep, stru
         return byre_error_set(err, -ENOMEM, "Could not allocate a list of refcounts to be changed");
     sweep->image = image;
     sweep->end = (uint64_t)image->reftable.entry_count << image->refblock_bits;
-    sweep->window_cells = MAX(WINDOW_CELLS, UINT64_C(1) << image->refblock_bits);
+    sweep->window_cells = MAX(image->sweep_cells ? image->sweep_cells : WINDOW_CELLS,
+                              UINT64_C(1) << image->refblock_bits);
     sweep->block = malloc(image->cluster_size);
     rc = sweep->block ? 0 : byre_error_set(err, -ENOMEM, "Could not allocate a refcount block");
     if (rc == 0)
@@ -109,6 +112,15 @@ int byre_sweep_next(struct byre_sweep *sweep, bool *ret_more, struct byre_error 
 {
     *ret_more = sweep->beyond < sweep->end;
     return *ret_more ? open_window(sweep, byre_round_down(sweep->beyond, sweep->window_cells), err) : 0;
+}
+
+uint64_t byre_sweep_used_prefix(const struct byre_sweep *sweep)
+{
+    uint64_t i = 0;
+
+    while (i < sweep->count && sweep->cells[i])
+        i++;
+    return sweep->base == 0 ? i : 0;
 }
 
 /* --- one cell --- */
@@ -153,41 +165,63 @@ static void note_freed(byre_free_vec *freed, uint64_t cluster)
         (void)vec_push(freed, (struct byre_free_run){ .cluster = cluster, .count = 1, .discard = true });
 }
 
-/* A refcount becomes `value`. */
-static void change_cell(struct walk *walk, size_t index, uint64_t value)
+/* The widths that nearly all images have do without a call. */
+static inline uint64_t get(const uint8_t *block, size_t index, unsigned order)
 {
-    unsigned order = walk->sweep->image->header.refcount_order;
-    size_t byte = (index << order) / 8;
-
-    byre_refcount_set(walk->sweep->block, index, order, value);
-    walk->first = MIN(walk->first, byte);
-    walk->last = MAX(walk->last, byte + (order > 3 ? (1u << order) / 8 - 1 : 0));
+    return order == 4 ? byre_get_be16(block + index * 2) : byre_refcount_get(block, index, order);
 }
 
-static int visit_cell(struct walk *walk, uint64_t cluster, size_t index, int32_t *cell, struct byre_error *err)
+static inline void set(uint8_t *block, size_t index, unsigned order, uint64_t value)
 {
-    uint64_t now = byre_refcount_get(walk->sweep->block, index, walk->sweep->image->header.refcount_order);
+    if (order == 4)
+        byre_put_be16(block + index * 2, (uint16_t)value);
+    else
+        byre_refcount_set(block, index, order, value);
+}
+
+static inline void mark_last(struct walk *walk, uint64_t now, int32_t *cell)
+{
+    *cell &= ~BYRE_SWEEP_MARK;
+    if (now == 1 && *cell < 0) {
+        *cell |= BYRE_SWEEP_MARK;
+        walk->some = true;
+    }
+}
+
+/* Lowers the refcount of a cluster, which is `now`, by `by`. */
+static inline void lower_cell(struct walk *walk, uint64_t cluster, size_t index, unsigned order, uint64_t now,
+                              int32_t *cell)
+{
+    uint64_t by = (uint64_t)-(int64_t)(*cell >> 2);
+
+    set(walk->sweep->block, index, order, now - by);
+    walk->changed = true;
+    if (now == by)
+        note_freed(walk->freed, cluster);
+    mark_last(walk, now - by, cell);
+}
+
+static inline int visit_cell(struct walk *walk, uint64_t cluster, size_t index, unsigned order, int32_t *cell,
+                             struct byre_error *err)
+{
+    uint64_t now = get(walk->sweep->block, index, order);
     int64_t change = *cell >> 2;
 
     switch (walk->step) {
     case STEP_CHECK:
         return check_cell(walk, cluster, now, cell, err);
     case STEP_RAISE:
-        if (change > 0)
-            change_cell(walk, index, now + (uint64_t)change);
+        if (change > 0) {
+            set(walk->sweep->block, index, order, now + (uint64_t)change);
+            walk->changed = true;
+        }
         return 0;
     case STEP_LOWER:
         if (change < 0)
-            change_cell(walk, index, now - (uint64_t)-change);
-        if (change < 0 && walk->freed && now == (uint64_t)-change)
-            note_freed(walk->freed, cluster);
+            lower_cell(walk, cluster, index, order, now, cell);
         return 0;
     case STEP_MARK_LAST:
-        *cell &= ~BYRE_SWEEP_MARK;
-        if (change < 0 && now == 1) {
-            *cell |= BYRE_SWEEP_MARK;
-            walk->some = true;
-        }
+        mark_last(walk, now, cell);
         return 0;
     }
     return 0;
@@ -208,7 +242,7 @@ static int load_block(struct walk *walk, uint64_t cluster, struct byre_error *er
         return byre_corrupt_locked(image, err, "Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx64 ")",
                                    walk->hoff, index);
     walk->first = SIZE_MAX;
-    walk->last = 0;
+    walk->end = 0;
     walk->loaded = true;
     if (walk->hoff)
         return byre_store_pread(image->store, walk->sweep->block, image->cluster_size, walk->hoff, err);
@@ -223,26 +257,33 @@ static int store_block(struct walk *walk, struct byre_error *err)
     size_t start = byre_round_down(walk->first, SECTOR);
 
     walk->loaded = false;
-    if (walk->first > walk->last)
+    if (walk->first >= walk->end)
         return 0;
     byre_store_event(sweep->image->store, BYRE_EVENT_REFBLOCK_UPDATE);
     return byre_store_pwrite(sweep->image->store, sweep->block + start,
-                             byre_round_up(walk->last + 1, SECTOR) - start, walk->hoff + start, err);
+                             byre_round_up(walk->end, SECTOR) - start, walk->hoff + start, err);
 }
 
+/* Looks at cells [start, end) of the window, which are counted by one block. */
 static int visit_chunk(struct walk *walk, uint64_t start, uint64_t end, struct byre_error *err)
 {
     struct byre_sweep *sweep = walk->sweep;
-    uint64_t mask = (UINT64_C(1) << sweep->image->refblock_bits) - 1;
+    unsigned order = sweep->image->header.refcount_order;
+    size_t index = (sweep->base + start) & ((UINT64_C(1) << sweep->image->refblock_bits) - 1);
     int rc = 0;
 
+    walk->changed = false;
     for (uint64_t i = start; rc == 0 && i < end; i++) {
         if (sweep->cells[i] >> 2 == 0)
             continue;
         if (!walk->loaded)
             rc = load_block(walk, sweep->base + i, err);
         if (rc == 0)
-            rc = visit_cell(walk, sweep->base + i, (sweep->base + i) & mask, &sweep->cells[i], err);
+            rc = visit_cell(walk, sweep->base + i, index + (i - start), order, &sweep->cells[i], err);
+    }
+    if (walk->changed) {
+        walk->first = MIN(walk->first, (index << order) / 8);
+        walk->end = MAX(walk->end, (((index + (end - start)) << order) + 7) / 8);
     }
     return rc;
 }
@@ -279,9 +320,14 @@ int byre_sweep_raise(struct byre_sweep *sweep, struct byre_error *err)
     return walk_window(&(struct walk){ .sweep = sweep, .step = STEP_RAISE }, err);
 }
 
-int byre_sweep_lower(struct byre_sweep *sweep, byre_free_vec *freed, struct byre_error *err)
+int byre_sweep_lower(struct byre_sweep *sweep, byre_free_vec *freed, bool *ret_some, struct byre_error *err)
 {
-    return walk_window(&(struct walk){ .sweep = sweep, .step = STEP_LOWER, .freed = freed }, err);
+    struct walk walk = { .sweep = sweep, .step = STEP_LOWER, .freed = freed };
+    int rc = walk_window(&walk, err);
+
+    if (rc == 0)
+        *ret_some = walk.some;
+    return rc;
 }
 
 int byre_sweep_mark_last(struct byre_sweep *sweep, bool *ret_some, struct byre_error *err)

@@ -91,12 +91,16 @@ static inline bool byre_sweep_add_table(struct byre_sweep *sweep, uint64_t clust
  */
 int byre_sweep_check(struct byre_sweep *sweep, bool *ret_some, struct byre_error *err);
 
-/* Makes the window's changes that raise refcounts, or those that lower them.  No barrier.  `freed`, which may be NULL,
- * gets the clusters that have no reference left, up to BYRE_SWEEP_FREED_MAX runs. */
-int byre_sweep_raise(struct byre_sweep *sweep, struct byre_error *err);
-int byre_sweep_lower(struct byre_sweep *sweep, byre_free_vec *freed, struct byre_error *err);
+/* No cluster below this one is free, if the window's changes can be made and nothing is wrong with the metadata. */
+uint64_t byre_sweep_used_prefix(const struct byre_sweep *sweep);
 
-/* Marks those that were lowered, to one reference (*ret_some: there are any). */
+/* Makes the window's changes that raise refcounts.  No barrier. */
+int byre_sweep_raise(struct byre_sweep *sweep, struct byre_error *err);
+/* Makes those that lower them.  No barrier.  `freed` gets the clusters that have no reference left, up to
+ * BYRE_SWEEP_FREED_MAX runs; those that have one left get the mark (*ret_some: there are any). */
+int byre_sweep_lower(struct byre_sweep *sweep, byre_free_vec *freed, bool *ret_some, struct byre_error *err);
+
+/* The same marks afterwards, for a window that was collected again. */
 int byre_sweep_mark_last(struct byre_sweep *sweep, bool *ret_some, struct byre_error *err);
 
 #endif

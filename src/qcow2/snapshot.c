@@ -212,8 +212,8 @@ int byre_qcow2_snapshot_create(struct byre_qcow2 *image, const struct byre_snaps
 /* Sets COPIED where the window's changes have left one reference. */
 static int set_copied(struct byre_snapshot_job *job, struct byre_error *err)
 {
-    bool some;
-    int rc = byre_sweep_mark_last(job->sweep, &some, err);
+    bool some = job->some_last;
+    int rc = job->many_windows ? byre_sweep_mark_last(job->sweep, &some, err) : 0;
 
     if (rc == 0 && some)
         rc = byre_pass_set_copied(&job->kept, job->sweep, err);

@@ -87,6 +87,9 @@ int byre_job_check(struct byre_snapshot_job *job, struct byre_error *err)
             rc = byre_sweep_check(job->sweep, &some, err);
         if (rc == 0 && some)
             rc = byre_pass_check_unmarked(&job->kept, job->sweep, err);
+        /* So that what is reserved need not be looked for from the start. */
+        if (rc == 0)
+            job->image->next_free = MAX(job->image->next_free, byre_sweep_used_prefix(job->sweep));
         more = job->sweep->beyond < job->sweep->end;
         job->many_windows |= more;
         if (rc == 0 && more)
@@ -121,7 +124,7 @@ int byre_job_raise(struct byre_snapshot_job *job, struct byre_error *err)
 
 int byre_job_lower(struct byre_snapshot_job *job, struct byre_error *err)
 {
-    return byre_sweep_lower(job->sweep, &job->freed, err);
+    return byre_sweep_lower(job->sweep, &job->freed, &job->some_last, err);
 }
 
 /* --- new tables --- */

@@ -22,6 +22,7 @@ struct byre_snapshot_job {
     struct byre_pass changes;    /* the L2 tables with references that come or go */
     struct byre_pass kept;       /* those of what stays, or comes to be, the disk */
     struct byre_sweep *sweep;
+    bool some_last;              /* the sweep has marks of clusters that were lowered to one reference */
     bool many_windows;           /* the sweep does not hold all changes at once */
     bool dirty;                  /* the dirty bit is this operation's */
     byre_free_vec freed;         /* clusters that lost their last reference */

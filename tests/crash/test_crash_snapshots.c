@@ -97,7 +97,7 @@ static const struct story {
 static const struct byre_qcow2_create_options formats[] = {
     { .size = 60 * K, .version = 3, .cluster_bits = 9, .refcount_order = 4 },
     { .size = 60 * K, .version = 2, .cluster_bits = 9, .refcount_order = 4 },
-    { .size = 100 * K, .version = 3, .cluster_bits = 10, .refcount_order = 6 },
+    { .size = 100 * K, .version = 3, .cluster_bits = 9, .refcount_order = 6 },
     { .size = 100 * K, .version = 3, .cluster_bits = 10, .refcount_order = 3, .lazy_refcounts = true },
 };
 
@@ -160,6 +160,7 @@ static void begin(struct pair *pair, struct snapshot_model *model, const struct 
                   const struct story *story)
 {
     story->before(model, format);
+    model->small_windows = format->refcount_order == 6;
     ok(byre_qcow2_flush(model->image, NULL));
     ok(snapshot_model_close(model));
     ok(snapshot_model_open(model));

@@ -19,6 +19,7 @@
 #include "byre/disk.h"
 #include "qcow2/check.h"
 #include "qcow2/header_read.h"
+#include "qcow2/image.h"
 #include "snapshot_model.h"
 
 enum { STATE_BYTES = 700 };
@@ -76,7 +77,11 @@ int snapshot_model_open(struct snapshot_model *model)
 {
     const struct byre_qcow2_open_options options = { .writable = true, .cache_bytes = 1 };
 
-    return byre_qcow2_open(model->store, &options, &model->image, &model->err);
+    int rc = byre_qcow2_open(model->store, &options, &model->image, &model->err);
+
+    if (rc == 0 && model->small_windows)
+        model->image->sweep_cells = 1;
+    return rc;
 }
 
 int snapshot_model_close(struct snapshot_model *model)

@@ -24,6 +24,7 @@ struct snapshot_model {
     struct byre_qcow2 *image; /* NULL: closed */
     struct flat disk, snapshots[SNAPSHOT_MODEL_MAX];
     unsigned pattern;
+    bool small_windows; /* sweeps see a refcount block's clusters at a time */
     bool quiet; /* judging does not say why not */
     struct byre_error err;
 };

@@ -136,6 +136,7 @@ static void run_one(const struct byre_qcow2_create_options *options, unsigned se
     int rc = 0;
 
     snapshot_model_new(&run.model, options);
+    run.model.small_windows = seed & 1;
     for (done = 0; rc == 0 && done < steps; done++)
         rc = step(&run);
     if (rc == 0)
