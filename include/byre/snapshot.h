@@ -21,7 +21,8 @@ struct byre_disk;
 /* In the text of an error, after the names of files, where a disk could not be opened at a snapshot. */
 #define BYRE_SNAPSHOT_FAILED "Failed to load snapshot: "
 
-/* Which snapshot: the first that has all of what is not NULL.  `any` is an id, or where no snapshot has that, a name. */
+/* Which snapshot: the first that has all of what is not NULL.  `any` is an id or, where no snapshot has that, a
+ * name. */
 struct byre_snapshot_selector {
     const char *id, *name, *any;
 };

@@ -179,8 +179,8 @@ static int learn_snapshots(struct byre_qcow2 *image, struct byre_error *err)
         rc = byre_snapshot_check_l1(&image->header, &table.entries.ptr[i], i, size, err);
         total += table.entries.ptr[i].fixed.l1_size * 8ULL;
         if (rc == 0 && total > SNAPSHOT_L1_MAX)
-            rc = byre_error_set(err, -EFBIG, "'%s': the L1 tables of the snapshots up to entry %zu of the snapshot table "
-                                "have more than %llu bytes", image->store->name, i, SNAPSHOT_L1_MAX);
+            rc = byre_error_set(err, -EFBIG, "'%s': the L1 tables of the snapshots up to snapshot table entry %zu have "
+                                "more than %llu bytes", image->store->name, i, SNAPSHOT_L1_MAX);
         if (rc == 0)
             rc = learn_snapshot(image, &table.entries.ptr[i].fixed, err);
     }

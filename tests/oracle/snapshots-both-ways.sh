@@ -20,6 +20,7 @@ agree() {
     list=$(qemu-img snapshot -l image.qcow2)
     run_ok "$BYRE" snapshot -l image.qcow2
     assert_equal "$list" "$OUT" 'the list'
+    # shellcheck disable=SC2013 # words are what is wanted
     for id in $(sed -n 's/^\([0-9][0-9]*\) .*/\1/p' <<<"$list"); do
         qemu-img convert -l "snapshot.id=$id" -O raw image.qcow2 wanted.raw
         run_ok "$BYRE" convert -l "snapshot.id=$id" -O raw image.qcow2 found.raw
