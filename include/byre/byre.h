@@ -13,5 +13,6 @@
 #include "byre/error.h"
 #include "byre/extent.h"
 #include "byre/info.h"
+#include "byre/snapshot.h"
 
 #endif

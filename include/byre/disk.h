@@ -27,6 +27,7 @@ extern "C" {
 #endif
 
 struct byre_disk;
+struct byre_snapshot_selector; /* byre/snapshot.h */
 
 enum byre_detect_zeroes {
     BYRE_DETECT_ZEROES_OFF,
@@ -48,6 +49,8 @@ struct byre_open_options {
     const char *options;     /* a list of options, as after "image-opts:", put over what the name says; or NULL */
     const char *backing;     /* what the image stands on, whatever it records: the caller's name; NULL: as recorded */
     const char *backing_format, *backing_options; /* `format` and `options` of that */
+    const struct byre_snapshot_selector *snapshot; /* the disk as this snapshot of the top image has it, with its size
+                                                      and VM state; not `writable`; -ENOENT; NULL: as it is */
 };
 
 /*

@@ -93,6 +93,14 @@ unsigned byre_tally_count(const struct byre_tally *tally, uint64_t number)
     return tally->size ? (unsigned)(*find(tally, number) & COUNT_MASK) : 0;
 }
 
+void byre_tally_each(const struct byre_tally *tally, void (*each)(void *opaque, uint64_t number), void *opaque)
+{
+    for (size_t i = 0; i < tally->size; i++) {
+        if (tally->slots[i] & COUNT_MASK)
+            each(opaque, tally->slots[i] & ~COUNT_MASK);
+    }
+}
+
 void byre_tally_done(struct byre_tally *tally)
 {
     free(tally->slots);

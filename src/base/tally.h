@@ -27,6 +27,8 @@ void byre_tally_add(struct byre_tally *tally, uint64_t number);
 void byre_tally_remove(struct byre_tally *tally, uint64_t number);
 /* How often `number` is counted. */
 unsigned byre_tally_count(const struct byre_tally *tally, uint64_t number);
+/* Calls `each` with every number that is counted, in no order. */
+void byre_tally_each(const struct byre_tally *tally, void (*each)(void *opaque, uint64_t number), void *opaque);
 void byre_tally_done(struct byre_tally *tally);
 
 #endif

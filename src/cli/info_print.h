@@ -12,6 +12,9 @@
 /* On standard output. */
 void byre_info_print_text(const struct byre_info *info);
 
+/* The list of snapshots in it: nothing if there are none. */
+void byre_info_print_snapshots(const struct byre_info *info);
+
 /* The part of it that only images of this format have. */
 void byre_info_print_specific(const struct byre_info *info);
 

@@ -36,7 +36,7 @@ static void print_snapshot(const struct byre_snapshot_info *snapshot)
            byre_size_format(snapshot->vm_state_size, size, sizeof size), date, clock, icount);
 }
 
-static void print_snapshots(const struct byre_info *info)
+void byre_info_print_snapshots(const struct byre_info *info)
 {
     if (!info->snapshot_count)
         return;
@@ -117,6 +117,6 @@ void byre_info_print_text(const struct byre_info *info)
     if (info->dirty)
         printf("cleanly shut down: no\n");
     print_backing(info);
-    print_snapshots(info);
+    byre_info_print_snapshots(info);
     byre_info_print_specific(info);
 }

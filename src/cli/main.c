@@ -27,6 +27,7 @@ static const struct byre_verb *const verbs[] = {
     &byre_verb_io,
     &byre_verb_map,
     &byre_verb_resize,
+    &byre_verb_snapshot,
 };
 
 static const struct byre_verb *find_verb(const char *name)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/name.h"
 #include "byre/convert.h"
 #include "byre/create.h"
@@ -17,6 +18,7 @@
 #include "cli/create_options.h"
 #include "cli/message.h"
 #include "cli/progress.h"
+#include "cli/snapshot_param.h"
 
 enum {
     OPT_TARGET_IS_ZERO = BYRE_OPTION_LONG,
@@ -49,7 +51,7 @@ static const struct byre_option options[] = {
     { OPT_TARGET_IS_ZERO, "target-is-zero", NULL, "with -n: the target reads as zero" },
     { OPT_SALVAGE, "salvage", NULL, "go on after read errors; what cannot be read becomes zero" },
     { 'C', NULL, NULL, NULL },
-    { 'l', NULL, "SNAPSHOT_PARAM", NULL },
+    { 'l', NULL, "SNAPSHOT_PARAM", "copy a snapshot: id, name, or snapshot.id=ID,snapshot.name=NAME" },
     { 'r', NULL, "RATE_LIMIT", NULL },
     { OPT_BITMAPS, "bitmaps", NULL, NULL },
     { OPT_SKIP_BROKEN_BITMAPS, "skip-broken-bitmaps", NULL, NULL },
@@ -71,6 +73,7 @@ struct convert_args {
     const char *target_format; /* NULL: as the options of the target say */
     const char *backing_file, *backing_format;
     char *option_list; /* owned */
+    struct byre_snapshot_param snapshot;
     uint64_t sparse_size;
     unsigned threads;
     const char *source_cache_text, *target_cache;
@@ -135,6 +138,7 @@ static int read_option(int id, const char *argument, struct convert_args *args)
     case OPT_ALLOW_BACKING: return byre_argument_allow_backing(argument, &args->allow_protocol);
     case 'o': return byre_option_list_append(&args->option_list, argument) == 0 ? 0 : -1;
     case 'S': return read_sparse_size(argument, &args->sparse_size);
+    case 'l': return byre_snapshot_param_read(&args->snapshot, argument);
     case 'm': return read_threads(argument, &args->threads);
     case 't': args->target_cache = argument; break;
     case 'T': args->source_cache_text = argument; break;
@@ -166,6 +170,27 @@ static int check_options(const struct convert_args *args)
     return 0;
 }
 
+/* Opens the source at the snapshot that -l names. */
+static int open_snapshot(const struct convert_args *args, const struct byre_open_options *options,
+                         struct byre_disk **ret_disk)
+{
+    struct byre_snapshot_selector selector;
+    struct byre_open_options at = *options;
+    struct byre_error err = BYRE_ERROR_INIT;
+    CLEANUP(free_ptr) char *name = NULL;
+    const char *reason;
+
+    if (!byre_snapshot_param_selector(&args->snapshot, &selector))
+        return byre_argument_open(args->source_names[0], args->image_opts, options, ret_disk);
+    at.snapshot = &selector;
+    if (byre_argument_image(args->source_names[0], args->image_opts, args->source_format, &name) < 0)
+        return -1;
+    if (byre_open(name, &at, ret_disk, &err) == 0)
+        return 0;
+    reason = strstr(err.text, BYRE_SNAPSHOT_FAILED);
+    return reason ? byre_complain("%s", reason) : byre_complain_open(&err, args->source_names[0]);
+}
+
 static int open_sources(const struct convert_args *args, struct convert_disks *disks)
 {
     struct byre_open_options open_options = {
@@ -178,7 +203,8 @@ static int open_sources(const struct convert_args *args, struct convert_disks *d
     for (unsigned i = 0; i < args->source_count; i++) {
         const char *name = args->source_names[i];
 
-        if (byre_argument_open(name, args->image_opts, &open_options, &disks->sources[i]) != 0)
+        if ((i ? byre_argument_open(name, args->image_opts, &open_options, &disks->sources[i])
+               : open_snapshot(args, &open_options, &disks->sources[i])) != 0)
             return 1;
         if (__builtin_add_overflow(disks->size, byre_get_size(disks->sources[i]), &disks->size))
             return byre_complain("%s: the sum of the sizes of the source images is too large", name);
@@ -405,6 +431,8 @@ static int run_with(struct byre_option_parser *parser, struct convert_args *args
         return byre_complain("Must specify image file name");
     if (byre_argument_source_cache(args->source_cache_text, &args->source_cache) < 0)
         return 1;
+    if (count > 2 && (args->snapshot.word || args->snapshot.list))
+        return byre_complain("No support for concatenating multiple snapshot");
     args->source_names = parser->argv + parser->operand;
     args->source_count = (unsigned)count - 1;
     args->target_name = parser->argv[parser->argc - 1];
@@ -423,6 +451,7 @@ static int run(const struct byre_verb *verb, int argc, char **argv)
     byre_options_start(&parser, verb, argc, argv);
     exit_code = run_with(&parser, &args);
     free(args.option_list);
+    byre_snapshot_param_done(&args.snapshot);
     return exit_code;
 }
 

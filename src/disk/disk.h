@@ -59,6 +59,7 @@ struct byre_disk {
     bool copy_on_read;         /* see filter.h; so is the next */
     bool compress;
     bool no_discard;           /* byre_discard does nothing */
+    const struct byre_snapshot_selector *at; /* for the opening of the top layer alone: the caller's */
     bool created;              /* byre_create_open made the file: remove it if it is never sealed */
     bool unsealed;
     bool kept_data;            /* new, and may show what its data file held before */
@@ -87,6 +88,9 @@ int byre_disk_flush(struct byre_disk *disk, struct byre_error *err);
 
 /* -EROFS with the reason if the disk may not be changed. */
 int byre_disk_check_writable(struct byre_disk *disk, struct byre_error *err);
+
+/* -ENOTSUP: a raw image cannot be opened at a snapshot. */
+int byre_disk_no_snapshots(struct byre_error *err);
 
 /* The format names of this build: "raw", "qcow2". */
 bool byre_format_known(const char *format);

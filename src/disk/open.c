@@ -172,6 +172,7 @@ static int open_qcow2(struct byre_disk *disk, const struct byre_node_mode *mode,
         .lazy = wanted->lazy,
         .open_data = byre_data_file_open,
         .opaque = &request,
+        .snapshot = disk->layer_count == 1 ? disk->at : NULL,
     };
     int r = byre_qcow2_open(layer->store, &options, &layer->qcow2, err);
 
@@ -227,6 +228,8 @@ static int add_source(struct byre_disk *disk, struct byre_source *source, const 
     }
     if (source->is_qcow2)
         r = open_qcow2(disk, mode, &source->qcow2, err);
+    else if (top && disk->at)
+        r = byre_disk_no_snapshots(err);
     else
         r = open_raw(layer, err);
     if (r < 0 && top)
@@ -486,7 +489,10 @@ static int open_source(struct byre_disk *disk, struct byre_source *source, const
                        const struct byre_open_options *options, struct byre_error *err)
 {
     struct below below = { .name = NULL };
-    int r = add_source(disk, source, mode, err);
+    int r;
+
+    disk->at = options->snapshot;
+    r = add_source(disk, source, mode, err);
 
     if (r == 0 && !options->no_backing) {
         r = below_of(disk, source, &below, err);

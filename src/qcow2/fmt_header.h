@@ -46,6 +46,7 @@
 #define BYRE_QCOW2_AT_SIZE 24
 #define BYRE_QCOW2_AT_L1 36       /* l1_size (4), l1_table_offset (8) */
 #define BYRE_QCOW2_AT_REFTABLE 48 /* offset (8), clusters (4) */
+#define BYRE_QCOW2_AT_SNAPSHOTS 60 /* nb_snapshots (4), snapshots_offset (8) */
 #define BYRE_QCOW2_AT_INCOMPAT 72
 #define BYRE_QCOW2_AT_AUTOCLEAR 88
 

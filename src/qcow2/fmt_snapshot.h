@@ -14,6 +14,7 @@
 
 #define BYRE_QCOW2_SNAPSHOT_FIXED 40            /* bytes that every entry has */
 #define BYRE_QCOW2_SNAPSHOT_EXTRA_MAX 1024      /* qemu's limit */
+#define BYRE_QCOW2_SNAPSHOT_EXTRA 24            /* that byre knows, and that new entries have */
 #define BYRE_QCOW2_SNAPSHOT_HEAD 64             /* fixed bytes and the extra data that byre knows */
 #define BYRE_QCOW2_SNAPSHOT_TABLE_MAX (64U << 20) /* qemu's limit for the whole table, bytes */
 
@@ -32,6 +33,13 @@ struct byre_qcow2_snapshot {
 /* Decodes the first BYRE_QCOW2_SNAPSHOT_HEAD bytes of an entry; those beyond its end are not looked at. */
 void byre_qcow2_snapshot_decode(const uint8_t head[BYRE_QCOW2_SNAPSHOT_HEAD], uint64_t disk_size,
                                 struct byre_qcow2_snapshot *ret_snapshot);
+
+/*
+ * Encodes the fixed bytes of an entry and its extra data: BYRE_QCOW2_SNAPSHOT_FIXED + extra_length bytes at `buf`.
+ * What byre knows is put where extra_length reaches; the rest is taken from `extra`, the extra data as it stood (NULL:
+ * zeros).  Id, name and padding are the caller's to write.
+ */
+void byre_qcow2_snapshot_encode(const struct byre_qcow2_snapshot *snapshot, const uint8_t *extra, uint8_t *buf);
 
 /* Where the id starts, and where the next entry does; both from the start of the entry. */
 uint64_t byre_qcow2_snapshot_id_at(const struct byre_qcow2_snapshot *snapshot);

@@ -33,12 +33,22 @@ void byre_free_later_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t
     uint64_t now = byre_epoch_now(&image->epoch);
 
     image->clusters_pending += count;
-    if (last && last->cluster + last->count == cluster && last->discard == discard) {
+    if (last && last->cluster + last->count == cluster && last->discard == discard && !last->table) {
         last->count += count;
         last->epoch = now;
         return;
     }
-    frees->ptr[frees->len++] = (struct byre_free_run){ cluster, count, now, discard };
+    frees->ptr[frees->len++] = (struct byre_free_run){ cluster, count, now, discard, false };
+}
+
+void byre_free_table_later_locked(struct byre_qcow2 *image, uint64_t hoff)
+{
+    byre_free_vec *frees = &image->frees_pending;
+
+    image->clusters_pending++;
+    frees->ptr[frees->len++] = (struct byre_free_run){
+        byre_cluster_of(image, hoff), 1, byre_epoch_now(&image->epoch), false, true
+    };
 }
 
 void byre_free_entry_later_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, bool discard)
@@ -104,6 +114,14 @@ static uint64_t alike(const struct byre_qcow2 *image, const struct byre_free_run
     return count;
 }
 
+/* May the table lose a reference, although metadata lies there?  If a snapshot has it, too. */
+static bool is_shared_table(struct byre_qcow2 *image, const struct byre_free_run *run)
+{
+    uint64_t refcount;
+
+    return run->table && byre_refcount_read_locked(image, run->cluster, &refcount, NULL) == 0 && refcount > 1;
+}
+
 /* Lowers the counts of a run.  What has become metadata since it was freed had a reference more than was counted, and
  * keeps this one; a count that cannot be lowered was wrong before.  Both are for check to mend. */
 static void drop_references(struct byre_qcow2 *image, const struct byre_free_run *run)
@@ -115,7 +133,8 @@ static void drop_references(struct byre_qcow2 *image, const struct byre_free_run
         struct byre_free_run part = rest;
 
         part.count = alike(image, &rest, &metadata);
-        if (!metadata && byre_refcount_change_locked(image, part.cluster, part.count, -1, NULL) == 0)
+        if ((!metadata || is_shared_table(image, &part)) &&
+            byre_refcount_change_locked(image, part.cluster, part.count, -1, NULL) == 0)
             release(image, &part);
         rest.cluster += part.count;
         rest.count -= part.count;

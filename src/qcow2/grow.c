@@ -258,7 +258,8 @@ static int check_growth(struct byre_qcow2 *image, uint64_t size, struct byre_err
     if (size < byre_round_down(image->header.size, SECTOR))
         return byre_error_set(err, -EINVAL, "a disk of %" PRIu64 " bytes does not grow to %" PRIu64,
                               image->header.size, size);
-    if (image->header.version < 3 && image->header.snapshot_count)
+    /* Entries of a version 2 snapshot table may say nothing of the size. */
+    if (image->header.snapshot_count && image->header.version < 3 && size != image->header.size)
         return byre_error_set(err, -ENOTSUP, "Can't resize a v2 image which has snapshots");
     if (size > INT64_MAX || byre_qcow2_header_l1_needed(&image->header, size) > BYRE_QCOW2_L1_BYTES_MAX / 8)
         return byre_error_set_errno(err, -EFBIG, "Failed to grow the L1 table");

@@ -9,6 +9,22 @@
 
 #define SECTOR 512
 
+static void put_fields(uint8_t sector[SECTOR], const struct byre_qcow2_header *header, bool magic)
+{
+    if (magic)
+        byre_put_be32(sector, BYRE_QCOW2_MAGIC);
+    byre_put_be32(sector + BYRE_QCOW2_AT_L1, header->l1_size);
+    byre_put_be64(sector + BYRE_QCOW2_AT_L1 + 4, header->l1_hoff);
+    byre_put_be64(sector + BYRE_QCOW2_AT_REFTABLE, header->reftable_hoff);
+    byre_put_be32(sector + BYRE_QCOW2_AT_REFTABLE + 8, header->reftable_clusters);
+    byre_put_be32(sector + BYRE_QCOW2_AT_SNAPSHOTS, header->snapshot_count);
+    byre_put_be64(sector + BYRE_QCOW2_AT_SNAPSHOTS + 4, header->snapshots_hoff);
+    if (header->version >= 3) {
+        byre_put_be64(sector + BYRE_QCOW2_AT_INCOMPAT, header->incompatible);
+        byre_put_be64(sector + BYRE_QCOW2_AT_AUTOCLEAR, header->autoclear);
+    }
+}
+
 int byre_header_switch(struct byre_store *store, const struct byre_qcow2_header *header, bool magic,
                        struct byre_error *err)
 {
@@ -17,16 +33,7 @@ int byre_header_switch(struct byre_store *store, const struct byre_qcow2_header 
 
     if (rc < 0)
         return rc;
-    if (magic)
-        byre_put_be32(sector, BYRE_QCOW2_MAGIC);
-    byre_put_be32(sector + BYRE_QCOW2_AT_L1, header->l1_size);
-    byre_put_be64(sector + BYRE_QCOW2_AT_L1 + 4, header->l1_hoff);
-    byre_put_be64(sector + BYRE_QCOW2_AT_REFTABLE, header->reftable_hoff);
-    byre_put_be32(sector + BYRE_QCOW2_AT_REFTABLE + 8, header->reftable_clusters);
-    if (header->version >= 3) {
-        byre_put_be64(sector + BYRE_QCOW2_AT_INCOMPAT, header->incompatible);
-        byre_put_be64(sector + BYRE_QCOW2_AT_AUTOCLEAR, header->autoclear);
-    }
+    put_fields(sector, header, magic);
     return byre_store_pwrite(store, sector, sizeof sector, 0, err);
 }
 
@@ -49,6 +56,24 @@ int byre_header_switch_size_locked(struct byre_qcow2 *image, uint64_t size, stru
     if (rc < 0)
         return rc;
     byre_put_be64(sector + BYRE_QCOW2_AT_SIZE, size);
+    rc = byre_store_pwrite(image->store, sector, sizeof sector, 0, err);
+    if (rc == 0)
+        rc = byre_barrier(image, err);
+    if (rc < 0)
+        byre_poison_locked(image, rc);
+    return rc;
+}
+
+int byre_header_switch_disk_locked(struct byre_qcow2 *image, const struct byre_qcow2_header *header,
+                                   struct byre_error *err)
+{
+    uint8_t sector[SECTOR];
+    int rc = byre_store_pread(image->store, sector, sizeof sector, 0, err);
+
+    if (rc < 0)
+        return rc;
+    put_fields(sector, header, image->sealed);
+    byre_put_be64(sector + BYRE_QCOW2_AT_SIZE, header->size);
     rc = byre_store_pwrite(image->store, sector, sizeof sector, 0, err);
     if (rc == 0)
         rc = byre_barrier(image, err);

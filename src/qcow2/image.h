@@ -32,6 +32,7 @@ struct byre_free_run {
     uint64_t cluster, count;
     uint64_t epoch; /* of the removal */
     bool discard;   /* the space may be given back */
+    bool table;     /* an L2 table, which may still be that of a snapshot */
 };
 
 typedef VEC(struct byre_free_run) byre_free_vec;
@@ -61,6 +62,7 @@ struct byre_qcow2 {
     uint32_t slice_size;      /* bytes of metadata cached as one: a table or a part of it */
     uint64_t store_limit;     /* host offset that no allocation may cross */
     bool writable;
+    uint64_t sweep_cells;     /* of a window of a sweep (refcount_sweep.h), at most; 0: as many as usual */
     bool lazy;                /* refcounts may lag behind: the dirty bit protects them */
 
     struct byre_epoch epoch;
@@ -243,12 +245,16 @@ int byre_alloc_zero_fill(struct byre_qcow2 *image, uint64_t hoff, uint64_t lengt
 int byre_metadata_learn_locked(struct byre_qcow2 *image, struct byre_error *err);
 /* The same, and -EIO if the image cannot be changed since pieces of metadata lie on each other. */
 int byre_metadata_check_locked(struct byre_qcow2 *image, struct byre_error *err);
+/* Forgets it all: the tables were changed in the file, or could not be read to the end. */
+void byre_metadata_forget_locked(struct byre_qcow2 *image);
 /* What of the metadata lies in [hoff, hoff+length), both cluster-aligned: NULL if there is nothing. */
 const char *byre_metadata_at_locked(const struct byre_qcow2 *image, uint64_t hoff, uint64_t length);
 /* Makes room for `extra` calls of those that add. */
 int byre_metadata_room_locked(struct byre_qcow2 *image, size_t extra, struct byre_error *err);
 void byre_metadata_add_l2_locked(struct byre_qcow2 *image, uint64_t hoff);
 void byre_metadata_drop_l2_locked(struct byre_qcow2 *image, uint64_t hoff);
+/* How many L1 entries, those of snapshots included, lead to the L2 table; not more than 127 are counted. */
+unsigned byre_metadata_l2_count_locked(const struct byre_qcow2 *image, uint64_t hoff);
 void byre_metadata_add_refblock_locked(struct byre_qcow2 *image, uint64_t hoff);
 void byre_metadata_drop_refblock_locked(struct byre_qcow2 *image, uint64_t hoff);
 
@@ -266,6 +272,8 @@ int byre_free_room_locked(struct byre_qcow2 *image, size_t extra, struct byre_er
 /* The clusters lose a reference once the removal of the pointer, which has happened, is durable.  `discard`:
  * their space may then be given back. */
 void byre_free_later_locked(struct byre_qcow2 *image, uint64_t cluster, uint64_t count, bool discard);
+/* The same for an L2 table, which may still be that of a snapshot. */
+void byre_free_table_later_locked(struct byre_qcow2 *image, uint64_t hoff);
 /* The same for what an L2 entry pointed to. */
 void byre_free_entry_later_locked(struct byre_qcow2 *image, struct byre_l2_entry entry, bool discard);
 /* Lowers the refcounts of what no request can reach any more. */
@@ -298,6 +306,10 @@ int byre_header_switch(struct byre_store *store, const struct byre_qcow2_header 
 int byre_header_settle_locked(struct byre_qcow2 *image, struct byre_error *err);
 /* Writes the virtual size, which the above do not, in the same way. */
 int byre_header_switch_size_locked(struct byre_qcow2 *image, uint64_t size, struct byre_error *err);
+
+/* Writes all these fields of `header`, which becomes the image's if that succeeds: another disk in one sector. */
+int byre_header_switch_disk_locked(struct byre_qcow2 *image, const struct byre_qcow2_header *header,
+                                   struct byre_error *err);
 
 /* Writing where the range is locked already: see write.c and zero.c. */
 

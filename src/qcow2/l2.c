@@ -127,7 +127,7 @@ static int new_table(struct byre_qcow2 *image, uint64_t goff, uint64_t old_hoff,
     if (old_hoff) {
         byre_metadata_drop_l2_locked(image, old_hoff);
         byre_slices_drop(&image->slices, old_hoff, image->cluster_size);
-        byre_free_later_locked(image, byre_cluster_of(image, old_hoff), 1, false);
+        byre_free_table_later_locked(image, old_hoff);
     }
     *ret_hoff = hoff;
     return 0;

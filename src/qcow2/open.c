@@ -13,6 +13,7 @@
 #include "qcow2/compress.h"
 #include "qcow2/header_read.h"
 #include "qcow2/image.h"
+#include "qcow2/snapshot.h"
 
 #define CACHE_BYTES     (16u << 20)
 #define SLICE_BYTES_MAX 4096u
@@ -122,18 +123,39 @@ static int check_readable(const struct byre_store *store, const struct byre_qcow
     return 0;
 }
 
-static int check_writable(const struct byre_store *store, const struct byre_qcow2_header *header,
+/* Who changes the image has to keep clear of what its snapshots have, which must therefore be known. */
+static int check_snapshots(struct byre_store *store, const struct byre_qcow2_header *header,
+                           struct byre_error *err)
+{
+    struct byre_snapshot_table table;
+    uint64_t size;
+    int rc;
+
+    if (!header->snapshot_count)
+        return 0;
+    rc = byre_store_size(store, &size, err);
+    if (rc == 0)
+        rc = byre_snapshot_table_read(store, header, &table, err);
+    if (rc == 0) {
+        for (size_t i = 0; rc == 0 && i < table.entries.len; i++)
+            rc = byre_snapshot_check_l1(header, &table.entries.ptr[i], i, size, err);
+        byre_snapshot_table_done(&table);
+    }
+    if (rc < 0)
+        byre_error_prepend(err, "Could not open '%s': ", store->name);
+    return rc;
+}
+
+static int check_writable(struct byre_store *store, const struct byre_qcow2_header *header,
                           struct byre_error *err)
 {
     if (header->incompatible & BYRE_QCOW2_INCOMPAT_CORRUPT)
         return byre_error_set(
             err, -EACCES, "Could not open '%s': Image is corrupt; cannot be opened read/write", store->name);
-    if (header->snapshot_count)
-        return refuse(store, "writing to an image with snapshots is not supported", err);
     if ((header->autoclear & BYRE_QCOW2_AUTOCLEAR_BITMAPS) &&
         byre_qcow2_header_find_extension(header, BYRE_QCOW2_EXT_BITMAPS))
         return refuse(store, "writing to an image with bitmaps is not supported", err);
-    return 0;
+    return check_snapshots(store, header, err);
 }
 
 /* An image that was not closed: its refcounts are mended, as far as that is possible, before they are relied on. */
@@ -211,6 +233,37 @@ static int prepare_header(struct byre_store *store, bool writable, struct byre_q
     return rc;
 }
 
+/* Makes it the header of an image whose disk is that of the snapshot. */
+static int go_to_snapshot(struct byre_store *store, const struct byre_qcow2_open_options *options,
+                          struct byre_qcow2_header *header, struct byre_error *err)
+{
+    struct byre_snapshot_table table;
+    uint64_t size;
+    size_t index;
+    int rc = options->writable ? byre_error_set(err, -EINVAL, "a snapshot cannot be written to") : 0;
+
+    if (rc == 0)
+        rc = byre_store_size(store, &size, err);
+    if (rc == 0)
+        rc = byre_snapshot_table_read(store, header, &table, err);
+    if (rc < 0)
+        return rc;
+    rc = byre_snapshot_select(&table, options->snapshot, &index, err);
+    if (rc == -ENOENT)
+        byre_error_set(err, rc, "Can't find snapshot");
+    if (rc == 0)
+        rc = byre_snapshot_check_l1(header, &table.entries.ptr[index], index, size, err);
+    if (rc < 0)
+        byre_error_prepend(err, BYRE_SNAPSHOT_FAILED);
+    if (rc == 0) {
+        header->l1_hoff = table.entries.ptr[index].fixed.l1_hoff;
+        header->l1_size = table.entries.ptr[index].fixed.l1_size;
+        header->size = table.entries.ptr[index].fixed.disk_size;
+    }
+    byre_snapshot_table_done(&table);
+    return rc;
+}
+
 int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_options *options,
                     struct byre_qcow2 **ret_image, struct byre_error *err)
 {
@@ -222,6 +275,8 @@ int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_optio
     if (rc < 0)
         return rc;
     rc = prepare_header(store, options->writable, &header, err);
+    if (rc == 0 && options->snapshot)
+        rc = go_to_snapshot(store, options, &header, err);
     if (rc == 0)
         rc = open_data(store, options, &header, &data, err);
     if (rc == 0)

@@ -17,6 +17,7 @@
 #include "store/store.h"
 
 struct byre_qcow2;
+struct byre_snapshot_selector;
 
 typedef VEC(struct byre_extent) byre_extent_vec;
 
@@ -32,6 +33,7 @@ struct byre_qcow2_below {
 struct byre_qcow2_open_options {
     bool writable;
     uint64_t cache_bytes;     /* budget for metadata slices; 0: the default, 16 MiB */
+    const struct byre_snapshot_selector *snapshot; /* the disk as this snapshot has it; not `writable`; or NULL */
     bool lazy_set, lazy;      /* with lazy_set: refcounts may lag, or not, whatever the header says; version 3 */
     /* Asked for the store of the data file if the image has one; it stays the caller's, and outlives the image.  NULL:
      * such images are refused.  `opaque` is passed to it. */
@@ -43,7 +45,8 @@ struct byre_qcow2_open_options {
 /*
  * Opens the image in `store`.  The store stays the caller's, and outlives the image.  Reads no more than the
  * first cluster.  A writable open of a dirty image repairs its refcounts first; of a corrupt one it fails; of
- * one with snapshots, bitmaps or unsupported features it fails and names them.
+ * one with bitmaps or unsupported features, or with snapshots that lie in no place where they can be, it fails and
+ * names them.
  */
 int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_options *options,
                     struct byre_qcow2 **ret_image, struct byre_error *err);

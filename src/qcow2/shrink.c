@@ -57,7 +57,7 @@ static int drop_table_locked(struct byre_qcow2 *image, uint32_t l1_index, struct
         return rc;
     byre_metadata_drop_l2_locked(image, hoff);
     byre_slices_drop(&image->slices, hoff, image->cluster_size);
-    byre_free_later_locked(image, byre_cluster_of(image, hoff), 1, true);
+    byre_free_table_later_locked(image, hoff);
     return 0;
 }
 

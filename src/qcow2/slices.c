@@ -137,6 +137,12 @@ int byre_slices_get(struct byre_slices *slices, struct byre_store *store, uint64
     return 0;
 }
 
+void byre_slices_clear(struct byre_slices *slices)
+{
+    while (slices->lru.lru_next != &slices->lru)
+        slice_forget(slices, slices->lru.lru_next);
+}
+
 void byre_slices_mark_dirty(struct byre_slices *slices, struct byre_slice *slice)
 {
     if (!slice->dirty) {

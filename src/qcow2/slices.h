@@ -46,6 +46,9 @@ int byre_slices_get(struct byre_slices *slices, struct byre_store *store, uint64
 
 void byre_slices_mark_dirty(struct byre_slices *slices, struct byre_slice *slice);
 
+/* Forgets all slices, none of which is changed. */
+void byre_slices_clear(struct byre_slices *slices);
+
 /* Forgets all slices within [hoff, hoff+length), changed ones included. */
 void byre_slices_drop(struct byre_slices *slices, uint64_t hoff, uint64_t length);
 

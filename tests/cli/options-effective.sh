@@ -38,7 +38,7 @@ until grep -q '^read 1/1' held; do
     [ "$SECONDS" -lt "$deadline" ] || fail 'qemu-io does not answer'
     kill -0 "$holder" || fail 'qemu-io has ended'
 done
-for words in 'info' 'check' 'map' 'compare empty.raw' 'convert -O raw'; do
+for words in 'info' 'check' 'map' 'snapshot -l' 'compare empty.raw' 'convert -O raw'; do
     code=1
     [[ $words != compare* ]] || code=2
     target=

@@ -15,6 +15,7 @@
 #include "byre/disk.h"
 #include "effort.h"
 #include "fault_stories.h"
+#include "qcow2/snapshot.h"
 
 #define K 1024ULL
 
@@ -210,6 +211,57 @@ static void scatter(struct guest *guest)
     flush(guest);
 }
 
+static int create(struct guest *guest)
+{
+    const struct byre_snapshot_create_options options = { .name = "one" };
+
+    return guest->disk ? byre_snapshot_create(guest->disk, &options, NULL, &guest->err)
+                       : byre_qcow2_snapshot_create(guest->image, &options, NULL, &guest->err);
+}
+
+static int delete(struct guest *guest)
+{
+    const struct byre_snapshot_selector which = { .name = "one" };
+    int rc = guest->disk ? byre_snapshot_delete(guest->disk, &which, &guest->err)
+                         : byre_qcow2_snapshot_delete(guest->image, &which, &guest->err);
+
+    return rc == -ENOENT ? 0 : rc; /* it could not be made */
+}
+
+/* Back to what the disk is at that moment, so that nothing changes for the guest. */
+static int apply(struct guest *guest)
+{
+    const struct byre_snapshot_selector which = { .name = "one" };
+
+    return guest->disk ? byre_snapshot_apply(guest->disk, &which, &guest->err)
+                       : byre_qcow2_snapshot_apply(guest->image, &which, &guest->err);
+}
+
+static void share_and_separate(struct guest *guest)
+{
+    TRY(guest, create(guest));
+    TRY(guest, guest_write(guest, 1 * K, 5 * K));
+    TRY(guest, guest_discard(guest, 8 * K, 2 * K));
+    flush(guest);
+    TRY(guest, delete(guest));
+    TRY(guest, guest_write(guest, 3 * K, 9 * K));
+    flush(guest);
+}
+
+static void write_and_create(struct guest *guest)
+{
+    ok(guest_write(guest, 0, 16 * K));
+    ok(create(guest));
+    ok(guest_restart(guest));
+}
+
+static void go_back(struct guest *guest)
+{
+    TRY(guest, apply(guest));
+    TRY(guest, guest_write(guest, 3 * K, 1 * K));
+    flush(guest);
+}
+
 static const struct plot plots[] = {
     { "writing", nothing, write_and_flush, { .size = 64 * K, .cluster_bits = 10 }, true, false },
     { "writing over a backing file", nothing, write_and_flush,
@@ -233,6 +285,12 @@ static const struct plot plots[] = {
       { .size = 64 * K, .cluster_bits = 11, .backing_size = 40 * K, .disk = true, .write_through = true }, true, true },
     { "growing", write_16_KiB, grow, { .size = 100 * K, .first_size = 40 * K, .backing_size = 60 * K }, true, true },
     { "growing a disk", write_16_KiB, grow, { .size = 100 * K, .first_size = 40 * K, .disk = true }, false, true },
+    { "a snapshot", write_16_KiB, share_and_separate, { .size = 64 * K, .cluster_bits = 10 }, true, true },
+    { "a snapshot of a disk", write_16_KiB, share_and_separate,
+      { .size = 64 * K, .cluster_bits = 10, .lazy = true, .disk = true }, false, true },
+    { "going back to a snapshot", write_and_create, go_back, { .size = 64 * K, .cluster_bits = 10 }, true, true },
+    { "going back with a disk", write_and_create, go_back,
+      { .size = 64 * K, .cluster_bits = 11, .disk = true }, false, true },
     { "a small cache", nothing, scatter, { .size = 1024 * K, .cache_bytes = 1 }, false, true },
 };
 

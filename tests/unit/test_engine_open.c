@@ -134,7 +134,7 @@ static void corrupt_image_is_opened_for_reading_only(void **state)
     byre_store_close(engine.store);
 }
 
-static void image_with_snapshots_is_opened_for_reading_only(void **state)
+static void image_without_its_snapshot_table_is_opened_for_reading_only(void **state)
 {
     struct engine engine;
 
@@ -143,7 +143,7 @@ static void image_with_snapshots_is_opened_for_reading_only(void **state)
     /* Number and place of the table. */
     put32(&engine, AT_SNAPSHOTS, 1);
     spoil64(&engine, AT_SNAPSHOTS + 4, 20 * K);
-    refused(&engine, true, -ENOTSUP, "snapshots");
+    refused(&engine, true, -EINVAL, "snapshot table entry 0");
     opens(&engine, false);
     assert_int_equal(byre_qcow2_close(engine.image, NULL), 0);
     byre_store_close(engine.store);
@@ -320,7 +320,7 @@ int main(void)
         cmocka_unit_test(encrypted_image_is_refused_by_name),
         cmocka_unit_test(unsupported_features_are_refused_by_name),
         cmocka_unit_test(corrupt_image_is_opened_for_reading_only),
-        cmocka_unit_test(image_with_snapshots_is_opened_for_reading_only),
+        cmocka_unit_test(image_without_its_snapshot_table_is_opened_for_reading_only),
         cmocka_unit_test(image_with_bitmaps_is_opened_for_reading_only),
         cmocka_unit_test(autoclear_bits_go_before_the_first_write),
         cmocka_unit_test(dirty_image_is_mended_when_it_is_opened_for_writing),
