@@ -143,6 +143,8 @@ int byre_qcow2_reserve_compressed(struct byre_qcow2 *image, struct byre_qcow2_co
 {
     int rc = check_items(image, items, count, err);
 
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = byre_qcow2_note_change(image, items[i].goff, image->cluster_size, err);
     if (rc < 0)
         return rc;
     byre_range_lock_acquire(&image->ranges, &items[0].hold, items[0].goff,

@@ -37,6 +37,7 @@ struct byre_free_run {
 typedef VEC(struct byre_free_run) byre_free_vec;
 typedef VEC(uint64_t) byre_offset_vec;
 
+struct byre_bitmaps;
 struct byre_codec;
 
 /* Two pieces of metadata at the same place. */
@@ -75,6 +76,9 @@ struct byre_qcow2 {
     _Atomic int poisoned;     /* 0, or the error that made the image read-only; changed under the mutex */
     char corruption[256];     /* the first thing that was found to be wrong, or empty: see corrupt.c */
     _Atomic bool corrupt;     /* read-only because of it; `corruption` does not change any more */
+
+    struct byre_bitmaps *bitmaps; /* see bitmaps.h; owned; NULL: not read */
+    _Atomic int bitmaps_tracking; /* enum byre_bitmaps_tracking */
 
     /* allocation */
     uint64_t next_free;       /* no cluster below this index is free */
@@ -222,6 +226,10 @@ int byre_metadata_room_locked(struct byre_qcow2 *image, size_t extra, struct byr
 void byre_metadata_add_l2_locked(struct byre_qcow2 *image, uint64_t hoff);
 void byre_metadata_drop_l2_locked(struct byre_qcow2 *image, uint64_t hoff);
 void byre_metadata_add_refblock_locked(struct byre_qcow2 *image, uint64_t hoff);
+void byre_metadata_add_bitmap_locked(struct byre_qcow2 *image, uint64_t hoff);
+void byre_metadata_drop_bitmap_locked(struct byre_qcow2 *image, uint64_t hoff);
+/* While metadata is learned: a cluster of `what`, which should be alone there.  Room for it was made. */
+void byre_metadata_note_bitmap_locked(struct byre_qcow2 *image, const char *what, uint64_t hoff);
 
 /* Corruption: see corrupt.c. */
 

@@ -6,7 +6,7 @@
  * the damage would grow with every write.
  *
  *   K1. Known from the first change on: header, L1 table, refcount table, and all L2 tables and refcount blocks that
- *       the tables name, those that were made since included.
+ *       the tables name, and the bitmaps with all that is theirs; those that were made since included.
  *   K2. Where pieces of metadata lie on each other the image is not changed at all.
  *   K3. An L2 table that was copied is no metadata any more; its refcount keeps it from being used until that is
  *       durable.
@@ -17,10 +17,10 @@
 #include <inttypes.h>
 #include <stdatomic.h>
 
-#include "qcow2/image.h"
+#include "qcow2/bitmaps.h"
 
 /* Host offsets of clusters, multiples of 512, have room for the kind, below. */
-enum { KIND_L2 = BYRE_TALLY_UNIT, KIND_REFBLOCK = 2 * BYRE_TALLY_UNIT };
+enum { KIND_L2 = BYRE_TALLY_UNIT, KIND_REFBLOCK = 2 * BYRE_TALLY_UNIT, KIND_BITMAP = 3 * BYRE_TALLY_UNIT };
 
 static const char l2_table[] = "L2 table", refblock[] = "refcount block";
 
@@ -50,6 +50,8 @@ const char *byre_metadata_at_locked(const struct byre_qcow2 *image, uint64_t hof
             what = l2_table;
         else if (byre_tally_count(&image->metadata, at | KIND_REFBLOCK))
             what = refblock;
+        else if (image->bitmaps && byre_tally_count(&image->metadata, at | KIND_BITMAP))
+            what = "bitmap";
     }
     return what;
 }
@@ -81,6 +83,25 @@ void byre_metadata_drop_l2_locked(struct byre_qcow2 *image, uint64_t hoff)
 void byre_metadata_add_refblock_locked(struct byre_qcow2 *image, uint64_t hoff)
 {
     add(image, hoff | KIND_REFBLOCK);
+}
+
+void byre_metadata_add_bitmap_locked(struct byre_qcow2 *image, uint64_t hoff)
+{
+    add(image, hoff | KIND_BITMAP);
+}
+
+void byre_metadata_drop_bitmap_locked(struct byre_qcow2 *image, uint64_t hoff)
+{
+    byre_tally_remove(&image->metadata, hoff | KIND_BITMAP);
+}
+
+void byre_metadata_note_bitmap_locked(struct byre_qcow2 *image, const char *what, uint64_t hoff)
+{
+    const char *other = byre_metadata_at_locked(image, hoff, image->cluster_size);
+
+    if (other && !image->conflict.what)
+        image->conflict = (struct byre_conflict){ what, other, hoff };
+    byre_tally_add(&image->metadata, hoff | KIND_BITMAP);
 }
 
 unsigned byre_qcow2_metadata_version(struct byre_qcow2 *image)
@@ -146,7 +167,13 @@ int byre_metadata_learn_locked(struct byre_qcow2 *image, struct byre_error *err)
     (void)learn_table(image, l1, BYRE_L1_OFFSET_MASK, l2_table, NULL, NULL);
     (void)learn_table(image, reftable, BYRE_REFTABLE_OFFSET_MASK, refblock, NULL, NULL);
     image->metadata_known = true;
-    return 0;
+    rc = byre_bitmaps_learn_locked(image, err);
+    if (rc < 0) {
+        byre_tally_done(&image->metadata);
+        image->metadata = (struct byre_tally){ 0 };
+        image->metadata_known = false;
+    }
+    return rc;
 }
 
 int byre_metadata_check_locked(struct byre_qcow2 *image, struct byre_error *err)

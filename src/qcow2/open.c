@@ -9,6 +9,7 @@
 
 #include "base/arith.h"
 #include "byre/check.h"
+#include "qcow2/bitmaps.h"
 #include "qcow2/check.h"
 #include "qcow2/compress.h"
 #include "qcow2/header_read.h"
@@ -89,6 +90,7 @@ void byre_image_free(struct byre_qcow2 *image)
     vec_done(&image->frees_durable);
     vec_done(&image->unlinked_l2);
     byre_tally_done(&image->metadata);
+    byre_bitmaps_free(image->bitmaps);
     byre_slices_done(&image->slices);
     byre_table_done(&image->l1);
     byre_table_done(&image->reftable);
@@ -132,9 +134,6 @@ static int check_writable(const struct byre_store *store, const struct byre_qcow
             err, -EACCES, "Could not open '%s': Image is corrupt; cannot be opened read/write", store->name);
     if (header->snapshot_count)
         return refuse(store, "writing to an image with snapshots is not supported", err);
-    if ((header->autoclear & BYRE_QCOW2_AUTOCLEAR_BITMAPS) &&
-        byre_qcow2_header_find_extension(header, BYRE_QCOW2_EXT_BITMAPS))
-        return refuse(store, "writing to an image with bitmaps is not supported", err);
     return 0;
 }
 
@@ -160,14 +159,17 @@ static int mend(struct byre_store *store, struct byre_qcow2_header *header, stru
     return rc;
 }
 
-/* Bits that we do not know would become untrue with the first write. */
+/* Bits that we do not know would become untrue with the first write, and so would that of bitmaps without bitmaps. */
 static int clear_autoclear(struct byre_store *store, struct byre_qcow2_header *header, struct byre_error *err)
 {
+    uint64_t known = 0;
     int rc;
 
-    if (!header->autoclear)
+    if (byre_qcow2_header_find_extension(header, BYRE_QCOW2_EXT_BITMAPS))
+        known |= BYRE_QCOW2_AUTOCLEAR_BITMAPS;
+    if (!(header->autoclear & ~known))
         return 0;
-    header->autoclear = 0;
+    header->autoclear &= known;
     rc = byre_header_switch(store, header, true, err);
     return rc < 0 ? rc : byre_store_flush(store, err);
 }
@@ -217,6 +219,12 @@ int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_optio
     image->lazy = image->header.compatible & BYRE_QCOW2_COMPAT_LAZY_REFCOUNTS;
     if (options->lazy_set && image->header.version >= 3)
         image->lazy = options->lazy;
+    rc = options->writable ? byre_bitmaps_open(image, err) : 0;
+    if (rc < 0) {
+        byre_image_free(image);
+        byre_error_prepend(err, "Could not open '%s': ", store->name);
+        return rc;
+    }
     *ret_image = image;
     return 0;
 }
@@ -268,7 +276,10 @@ int byre_qcow2_close(struct byre_qcow2 *image, struct byre_error *err)
 
     /* What was never sealed is no image and need not be made one. */
     if (image->writable && image->sealed) {
-        rc = byre_image_settle(image, err);
+        int stored = byre_bitmaps_store(image, err);
+
+        rc = byre_image_settle(image, stored < 0 ? NULL : err);
+        rc = stored < 0 ? stored : rc;
         if (rc == 0 && image->dirty_bit_durable)
             rc = clear_dirty_bit(image, err);
     }

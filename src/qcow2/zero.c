@@ -223,6 +223,9 @@ int byre_qcow2_write_zeroes(struct byre_qcow2 *image, uint64_t goff, uint64_t le
         if (rc < 0)
             return rc;
     }
+    rc = byre_qcow2_note_change(image, goff, length, err);
+    if (rc < 0)
+        return rc;
     if (start >= disk_end)
         return write_as_data(image, goff, length, err);
     rc = write_as_data(image, goff, start - goff, err);
@@ -236,11 +239,13 @@ int byre_qcow2_write_zeroes(struct byre_qcow2 *image, uint64_t goff, uint64_t le
 int byre_qcow2_discard(struct byre_qcow2 *image, uint64_t goff, uint64_t length, struct byre_error *err)
 {
     uint64_t start, end;
+    int rc;
 
     if (!byre_range_within(goff, length, image->header.size))
         return byre_error_set(err, -EINVAL, "range past the end of the disk");
     whole_clusters(image, goff, length, &start, &end);
-    if (!map_says_zero(image))
+    if (!map_says_zero(image) || start == end)
         return 0;
-    return change_clusters(image, start, end, CHANGE_DISCARD, err);
+    rc = byre_qcow2_note_change(image, start, end - start, err);
+    return rc < 0 ? rc : change_clusters(image, start, end, CHANGE_DISCARD, err);
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Images with internal snapshots or bitmaps are read, checked and reported, and not written yet.
+# Images with internal snapshots or bitmaps are read, checked and reported; those with snapshots are not written yet.
 . "$(dirname "$0")/../lib.sh"
 
 qemu-img create -q -f qcow2 -o cluster_size=4k snapshots.qcow2 2M
@@ -23,6 +23,7 @@ for image in snapshots bitmaps; do
     run_ok "$BYRE" check $image.qcow2
     run_ok "$BYRE" map --output=json $image.qcow2
     assert_equal "$(qemu-img map --output=json $image.qcow2)" "$OUT" 'the map'
+    [ $image = snapshots ] || continue # bitmaps: bitmap-both-ways.sh
     text 1 5000 >small.raw
     run_fails 1 "${image%s}" "$BYRE" convert -n -f raw -O qcow2 small.raw $image.qcow2
     assert_same_file before.qcow2 $image.qcow2
