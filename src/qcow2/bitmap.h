@@ -37,6 +37,10 @@ int byre_qcow2_bitmap_enable(struct byre_qcow2 *image, const char *name, bool en
 int byre_qcow2_bitmap_merge(struct byre_qcow2 *image, const char *name, struct byre_qcow2 *source,
                             const char *source_name, struct byre_error *err);
 
+/* Adds copies of all bitmaps of `source` that can be used, in one change: the same granularity, contents and state.
+ * The disks have the same size.  Errors begin with "Failed to create bitmap NAME: " or "Failed to populate ...". */
+int byre_qcow2_bitmaps_copy(struct byre_qcow2 *image, struct byre_qcow2 *source, struct byre_error *err);
+
 /*
  * Calls `each` for the runs of dirty granules within [goff, goff+length), in order, not merged across clusters of bits,
  * until it returns nonzero, which is returned.  No lock is held; what is being written meanwhile may be missing.

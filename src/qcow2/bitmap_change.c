@@ -8,14 +8,13 @@
 #include "config.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "qcow2/bitmap.h"
-#include "qcow2/bitmaps.h"
+#include "qcow2/bitmap_change.h"
 
 #define DEFAULT_GRANULARITY_BITS_MIN 12u
 #define DEFAULT_GRANULARITY_BITS_MAX 16u
@@ -62,7 +61,7 @@ static int get(struct byre_qcow2 *image, struct byre_bitmaps **ret_bitmaps, stru
     return byre_bitmaps_get_locked(image, ret_bitmaps, err);
 }
 
-static int find(struct byre_qcow2 *image, const char *name, struct byre_bitmap **ret_bitmap, struct byre_error *err)
+int byre_bitmap_get(struct byre_qcow2 *image, const char *name, struct byre_bitmap **ret_bitmap, struct byre_error *err)
 {
     struct byre_bitmaps *bitmaps;
     int rc = get(image, &bitmaps, err);
@@ -74,10 +73,10 @@ static int find(struct byre_qcow2 *image, const char *name, struct byre_bitmap *
 }
 
 /* One whose bits can be used. */
-static int find_usable(struct byre_qcow2 *image, const char *name, struct byre_bitmap **ret_bitmap,
+int byre_bitmap_find_usable(struct byre_qcow2 *image, const char *name, struct byre_bitmap **ret_bitmap,
                        struct byre_error *err)
 {
-    int rc = find(image, name, ret_bitmap, err);
+    int rc = byre_bitmap_get(image, name, ret_bitmap, err);
 
     if (rc < 0)
         return rc;
@@ -95,7 +94,7 @@ static int find_usable(struct byre_qcow2 *image, const char *name, struct byre_b
 /* --- changes -------------------------------------------------------------------------------------------- */
 
 /* Everything is in the file, nothing is followed, and the image may be changed. */
-static int begin(struct byre_qcow2 *image, struct byre_error *err)
+int byre_bitmap_begin(struct byre_qcow2 *image, struct byre_error *err)
 {
     struct byre_bitmaps *bitmaps;
     int rc = byre_bitmaps_pause(image, err);
@@ -109,10 +108,8 @@ static int begin(struct byre_qcow2 *image, struct byre_error *err)
     return rc;
 }
 
-/* What `edit` does to a bitmap, the mutex held. */
-typedef int edit_fn(struct byre_qcow2 *image, struct byre_bitmap *bitmap, struct byre_error *err);
-
-static int edit_once(struct byre_qcow2 *image, struct byre_bitmap *bitmap, edit_fn *edit, struct byre_error *err)
+static int edit_once(struct byre_qcow2 *image, struct byre_bitmap *bitmap, byre_bitmap_edit *edit,
+                     struct byre_error *err)
 {
     struct byre_qcow2_bitmaps place;
     int rc;
@@ -129,7 +126,8 @@ static int edit_once(struct byre_qcow2 *image, struct byre_bitmap *bitmap, edit_
 }
 
 /* Changes an existing bitmap, and goes on following what is to be followed. */
-static int change(struct byre_qcow2 *image, struct byre_bitmap *bitmap, edit_fn *edit, struct byre_error *err)
+int byre_bitmap_change(struct byre_qcow2 *image, struct byre_bitmap *bitmap, byre_bitmap_edit *edit,
+                       struct byre_error *err)
 {
     int rc = edit_once(image, bitmap, edit, err);
 
@@ -139,7 +137,7 @@ static int change(struct byre_qcow2 *image, struct byre_bitmap *bitmap, edit_fn 
     return rc;
 }
 
-static int end_early(struct byre_qcow2 *image, int rc)
+int byre_bitmap_end(struct byre_qcow2 *image, int rc)
 {
     byre_bitmaps_resume(image);
     return rc;
@@ -154,30 +152,30 @@ static int edit_remove(struct byre_qcow2 *image, struct byre_bitmap *bitmap, str
 int byre_qcow2_bitmap_remove(struct byre_qcow2 *image, const char *name, struct byre_error *err)
 {
     struct byre_bitmap *bitmap = NULL;
-    int rc = begin(image, err);
+    int rc = byre_bitmap_begin(image, err);
 
     if (rc == 0)
-        rc = find(image, name, &bitmap, err);
-    return rc < 0 ? end_early(image, rc) : change(image, bitmap, edit_remove, err);
+        rc = byre_bitmap_get(image, name, &bitmap, err);
+    return rc < 0 ? byre_bitmap_end(image, rc) : byre_bitmap_change(image, bitmap, edit_remove, err);
 }
 
 int byre_qcow2_bitmap_clear(struct byre_qcow2 *image, const char *name, struct byre_error *err)
 {
     struct byre_bitmap *bitmap = NULL;
-    int rc = begin(image, err);
+    int rc = byre_bitmap_begin(image, err);
 
     if (rc == 0)
-        rc = find_usable(image, name, &bitmap, err);
-    return rc < 0 ? end_early(image, rc) : change(image, bitmap, byre_bitmap_blank_locked, err);
+        rc = byre_bitmap_find_usable(image, name, &bitmap, err);
+    return rc < 0 ? byre_bitmap_end(image, rc) : byre_bitmap_change(image, bitmap, byre_bitmap_blank_locked, err);
 }
 
 int byre_qcow2_bitmap_enable(struct byre_qcow2 *image, const char *name, bool enabled, struct byre_error *err)
 {
     struct byre_bitmap *bitmap = NULL;
-    int rc = begin(image, err);
+    int rc = byre_bitmap_begin(image, err);
 
     if (rc == 0)
-        rc = find_usable(image, name, &bitmap, err);
+        rc = byre_bitmap_find_usable(image, name, &bitmap, err);
     if (rc == 0) {
         LOCK_SCOPE(&image->mutex);
         bitmap->next.flags &= ~BYRE_QCOW2_BITMAP_AUTO;
@@ -186,7 +184,7 @@ int byre_qcow2_bitmap_enable(struct byre_qcow2 *image, const char *name, bool en
         rc = byre_bitmaps_write_flags_locked(image, err);
         bitmap->next.flags = bitmap->now.flags;
     }
-    return end_early(image, rc);
+    return byre_bitmap_end(image, rc);
 }
 
 /* --- adding --------------------------------------------------------------------------------------------- */
@@ -203,7 +201,7 @@ static int refuse(const struct byre_qcow2 *image, const char *name, int code, co
                           why);
 }
 
-static int check_new(const struct byre_qcow2 *image, const struct byre_bitmaps *bitmaps, const char *name,
+int byre_bitmap_check_new(const struct byre_qcow2 *image, const struct byre_bitmaps *bitmaps, const char *name,
                      unsigned granularity_bits, struct byre_error *err)
 {
     uint64_t bits;
@@ -230,7 +228,7 @@ static int check_new(const struct byre_qcow2 *image, const struct byre_bitmaps *
     return 0;
 }
 
-static int append(struct byre_bitmaps *bitmaps, const char *name, unsigned granularity_bits, bool enabled,
+int byre_bitmap_append(struct byre_bitmaps *bitmaps, const char *name, unsigned granularity_bits, bool enabled,
                   struct byre_bitmap **ret_bitmap, struct byre_error *err)
 {
     struct byre_bitmap *bitmap = calloc(1, sizeof *bitmap);
@@ -257,7 +255,7 @@ static int add_once(struct byre_qcow2 *image, const char *name, unsigned granula
     int rc;
 
     pthread_mutex_lock(&image->mutex);
-    rc = append(image->bitmaps, name, granularity_bits, enabled, &bitmap, err);
+    rc = byre_bitmap_append(image->bitmaps, name, granularity_bits, enabled, &bitmap, err);
     pthread_mutex_unlock(&image->mutex);
     /* A failure takes the bitmap off the list. */
     return rc < 0 ? rc : edit_once(image, bitmap, byre_bitmap_blank_locked, err);
@@ -266,133 +264,16 @@ static int add_once(struct byre_qcow2 *image, const char *name, unsigned granula
 int byre_qcow2_bitmap_add(struct byre_qcow2 *image, const char *name, unsigned granularity_bits, bool enabled,
                           struct byre_error *err)
 {
-    int rc = begin(image, err);
+    int rc = byre_bitmap_begin(image, err);
 
     if (!granularity_bits)
         granularity_bits = default_granularity(image);
     if (rc == 0)
-        rc = check_new(image, image->bitmaps, name, granularity_bits, err);
+        rc = byre_bitmap_check_new(image, image->bitmaps, name, granularity_bits, err);
     if (rc < 0)
-        return end_early(image, rc);
+        return byre_bitmap_end(image, rc);
     rc = add_once(image, name, granularity_bits, enabled, err);
     if (byre_qcow2_make_room(image, rc))
         rc = add_once(image, name, granularity_bits, enabled, err);
-    return end_early(image, rc);
-}
-
-/* --- walking and merging -------------------------------------------------------------------------------- */
-
-struct walk {
-    struct byre_qcow2 *image;
-    struct byre_bitmap *bitmap;
-    uint64_t goff, end;
-    int (*each)(void *opaque, uint64_t goff, uint64_t length);
-    void *opaque;
-    uint8_t *bytes; /* a cluster */
-};
-
-static int read_chunk(const struct walk *walk, uint32_t index, struct byre_error *err)
-{
-    LOCK_SCOPE(&walk->image->mutex);
-
-    return byre_bitmap_read_chunk_locked(walk->image, walk->bitmap, index, walk->image->header.size, walk->bytes, err);
-}
-
-/* The runs of a chunk whose first bit is `base`, as far as the walk wants them. */
-static int walk_chunk(const struct walk *walk, uint64_t base)
-{
-    unsigned granularity_bits = walk->bitmap->granularity_bits;
-    uint64_t span = 8ULL * walk->image->cluster_size, last = (walk->end - 1) >> granularity_bits;
-    uint64_t at = MAX(walk->goff >> granularity_bits, base) - base, end = MIN(last + 1 - base, span);
-    int rc = 0;
-
-    while (rc == 0 && (at = byre_bits_find(walk->bytes, at, end, true)) < end) {
-        uint64_t stop = byre_bits_find(walk->bytes, at, end, false);
-        uint64_t from = MAX((base + at) << granularity_bits, walk->goff);
-        uint64_t to = MIN((base + stop) << granularity_bits, walk->end);
-
-        rc = walk->each(walk->opaque, from, to - from);
-        at = stop;
-    }
-    return rc;
-}
-
-static int walk_bitmap(struct walk *walk, struct byre_error *err)
-{
-    unsigned granularity_bits = walk->bitmap->granularity_bits, chunk_bits = walk->image->cluster_bits + 3;
-    uint64_t chunk = walk->goff >> granularity_bits >> chunk_bits;
-    uint64_t last = (walk->end - 1) >> granularity_bits >> chunk_bits;
-    int rc = 0;
-
-    for (; rc == 0 && chunk <= last; chunk++) {
-        rc = read_chunk(walk, (uint32_t)chunk, err);
-        if (rc == 0)
-            rc = walk_chunk(walk, chunk << chunk_bits);
-    }
-    return rc;
-}
-
-int byre_qcow2_bitmap_walk(struct byre_qcow2 *image, const char *name, uint64_t goff, uint64_t length,
-                           int (*each)(void *opaque, uint64_t goff, uint64_t length), void *opaque,
-                           struct byre_error *err)
-{
-    CLEANUP(free_ptr) uint8_t *bytes = malloc(image->cluster_size);
-    struct walk walk = { .image = image, .goff = goff, .end = goff + length, .each = each, .opaque = opaque,
-                         .bytes = bytes };
-    int rc = find_usable(image, name, &walk.bitmap, err);
-
-    if (rc == 0 && !byre_range_within(goff, length, image->header.size))
-        rc = byre_error_set(err, -EINVAL, "range past the end of the disk");
-    if (rc == 0 && !bytes)
-        rc = byre_error_set(err, -ENOMEM, "Could not allocate a cluster of %u bytes", image->cluster_size);
-    if (rc == 0) {
-        LOCK_SCOPE(&image->mutex);
-        rc = byre_bitmap_load_table_locked(image, walk.bitmap, err);
-    }
-    return rc < 0 || !length ? rc : walk_bitmap(&walk, err);
-}
-
-static int set_run(void *opaque, uint64_t goff, uint64_t length)
-{
-    byre_bits_set(opaque, goff, length);
-    return 0;
-}
-
-static int edit_fold(struct byre_qcow2 *image, struct byre_bitmap *bitmap, struct byre_error *err)
-{
-    return byre_bitmap_fold_locked(image, bitmap, image->header.size, err);
-}
-
-static int check_merge(const struct byre_qcow2 *image, const struct byre_qcow2 *source, struct byre_error *err)
-{
-    uint64_t size = image->header.size, source_size = source->header.size;
-
-    if (size == source_size)
-        return 0;
-    return byre_error_set(err, -EINVAL, "Bitmaps are of different sizes (destination size is %" PRIu64
-                          ", source size is %" PRIu64 ") and can't be merged", size, source_size);
-}
-
-int byre_qcow2_bitmap_merge(struct byre_qcow2 *image, const char *name, struct byre_qcow2 *source,
-                            const char *source_name, struct byre_error *err)
-{
-    struct byre_bitmap *bitmap = NULL, *other = NULL;
-    int rc = begin(image, err);
-
-    if (rc == 0)
-        rc = find_usable(image, name, &bitmap, err);
-    if (rc == 0)
-        rc = find_usable(source, source_name, &other, err);
-    if (rc == 0)
-        rc = check_merge(image, source, err);
-    if (rc < 0 || bitmap == other)
-        return end_early(image, rc);
-    rc = byre_bits_new(image->header.size, bitmap->granularity_bits, image->cluster_size, &bitmap->bits, err);
-    if (rc == 0)
-        rc = byre_qcow2_bitmap_walk(source, source_name, 0, source->header.size, set_run, bitmap->bits, err);
-    if (rc == 0)
-        rc = change(image, bitmap, edit_fold, err);
-    byre_bits_free(bitmap->bits);
-    bitmap->bits = NULL;
-    return end_early(image, rc);
+    return byre_bitmap_end(image, rc);
 }
