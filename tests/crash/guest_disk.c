@@ -24,6 +24,7 @@ static int add_backing(struct guest *guest, struct byre_disk *disk)
     if (rc == 0) {
         guest_pattern(bytes, 0, size, 0);
         rc = byre_memory_new(bytes, size, &layer->store, &guest->err);
+        layer->data = layer->store;
         layer->size = byre_round_up(size, BYRE_SECTOR);
     }
     free(bytes);
@@ -43,6 +44,7 @@ int guest_disk_open(struct guest *guest)
     if (!layer)
         abort();
     layer->store = guest->store;
+    layer->data = layer->store;
     layer->qcow2 = guest->image;
     layer->size = byre_round_down(byre_qcow2_header(guest->image)->size, BYRE_SECTOR);
     if (guest->options.backing_size)

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The n-th call on the store fails, for every n, once or from then on, or an allocation does, while bitmaps are changed
- * and follow changes: what was done is there, no bitmap that says it is whole is clean where the disk has changed, and
- * the image is free of corruption.
+ * The n-th call on the store fails, for every n, once or from then on, while bitmaps are changed and follow changes.
  */
 #include "config.h"
 
@@ -11,170 +9,54 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <string.h>
 
 #include <cmocka.h>
 
-#include "base/arith.h"
-#include "bitmap_states.h"
-#include "byre/disk.h"
+#include "bitmap_story.h"
 #include "effort.h"
-#include "guest.h"
-#include "support_alloc.h"
 
-#define K 1024ULL
-
-/* What of a story has worked. */
-struct deeds {
-    bool added, merged, disabled, removed, closed;
-    bool tried_remove, tried_disable;
-    bool written[40 * 2]; /* sectors that are not what they were, by a write that worked */
-    bool all;             /* everything has worked */
-};
-
-static void note(struct deeds *deeds, uint64_t goff, uint64_t length, int rc)
+static void begin(struct guest *guest, void *opaque, uint64_t nth)
 {
-    for (uint64_t at = goff / 512; rc == 0 && at * 512 < goff + length; at++)
-        deeds->written[at] = true;
-    deeds->all &= rc == 0;
+    struct record_fault fault = *(const struct record_fault *)opaque;
+
+    fault.nth = nth;
+    record_store_fail(guest->store, &fault);
 }
 
-static bool done(struct deeds *deeds, int rc)
+static bool end(struct guest *guest)
 {
-    deeds->all &= rc == 0;
-    return rc == 0;
+    bool struck = record_store_faults(guest->store) > 0;
+
+    record_store_fail(guest->store, NULL);
+    return struck;
 }
 
-static void tell(struct guest *guest, struct deeds *deeds)
+static void tell_with(struct record_fault fault)
 {
-    struct byre_error *err = &guest->err;
-    struct byre_qcow2 *image = guest->image;
-
-    *deeds = (struct deeds){ .all = true };
-    note(deeds, 3 * K, 1 * K, guest_write(guest, 3 * K, 1 * K));
-    deeds->added = done(deeds, byre_qcow2_bitmap_add(image, "two", 12, true, err));
-    note(deeds, 20 * K, 2 * K, guest_write(guest, 20 * K, 2 * K));
-    note(deeds, 5 * K, 1 * K, guest_zero(guest, 5 * K, 1 * K, 0));
-    if (deeds->added)
-        deeds->merged = done(deeds, byre_qcow2_bitmap_merge(image, "two", image, "one", err));
-    (void)done(deeds, guest_flush(guest));
-    deeds->tried_remove = true;
-    deeds->removed = done(deeds, byre_qcow2_bitmap_remove(image, "off", err));
-    note(deeds, 30 * K, 512, guest_write(guest, 30 * K, 512));
-    deeds->tried_disable = deeds->added;
-    if (deeds->added)
-        deeds->disabled = done(deeds, byre_qcow2_bitmap_enable(image, "two", false, err));
-    deeds->closed = done(deeds, guest_close(guest));
+    (void)tell_of_bitmaps(&(struct trouble){ .begin = begin, .end = end, .opaque = &fault });
 }
 
-static int find(const struct bitmap_states *states, const char *name)
-{
-    for (unsigned i = 0; i < states->count; i++) {
-        if (strcmp(states->list[i].name, name) == 0)
-            return (int)i;
-    }
-    return -1;
-}
-
-static void judge(struct guest *guest, const struct deeds *deeds, uint64_t nth)
-{
-    static struct bitmap_states found;
-    int one, two, off;
-
-    assert_int_equal(bitmap_states_in(guest->store, &found), 0);
-    one = find(&found, "one");
-    two = find(&found, "two");
-    off = find(&found, "off");
-    if (one < 0 || (deeds->added && two < 0) || (!deeds->removed && !deeds->tried_remove && off < 0) ||
-        (deeds->removed && off >= 0))
-        fail_msg("fault %llu: bitmaps are missing, or there still", (unsigned long long)nth);
-    if (deeds->all && (found.list[one].inconsistent || found.list[two].inconsistent))
-        fail_msg("fault %llu: nothing has failed, and a bitmap is inconsistent", (unsigned long long)nth);
-    for (uint64_t i = 0; i < ARRAY_LEN(deeds->written); i++) {
-        if (!deeds->written[i] || found.list[one].inconsistent)
-            continue;
-        if (!found.list[one].dirty[i])
-            fail_msg("fault %llu: sector %llu was written and is clean", (unsigned long long)nth,
-                     (unsigned long long)i);
-        if (deeds->merged && i < 60 && !found.list[two].inconsistent && !found.list[two].dirty[i])
-            fail_msg("fault %llu: sector %llu was merged and is clean", (unsigned long long)nth,
-                     (unsigned long long)i);
-    }
-    if (deeds->disabled && found.list[two].enabled)
-        fail_msg("fault %llu: a bitmap is enabled again", (unsigned long long)nth);
-    assert_int_equal(guest_check(guest, deeds->all), 0);
-}
-
-/* The image works on: what is broken can be removed. */
-static void go_on(struct guest *guest)
-{
-    struct bitmap_states found;
-
-    assert_int_equal(guest_open(guest), 0);
-    bitmap_states_of(guest->image, &found);
-    for (unsigned i = 0; i < found.count; i++)
-        assert_int_equal(byre_qcow2_bitmap_remove(guest->image, found.list[i].name, &guest->err), 0);
-    assert_int_equal(byre_qcow2_bitmap_add(guest->image, "new", 9, true, &guest->err), 0);
-    assert_int_equal(guest_write(guest, 7 * K, 3 * K), 0);
-    assert_int_equal(guest_close(guest), 0);
-    assert_int_equal(guest_check(guest, false), 0);
-}
-
-static struct guest *set_the_scene(unsigned cluster_bits)
-{
-    struct guest *guest = guest_new(&(struct guest_options){ .size = 40 * K, .cluster_bits = cluster_bits });
-
-    assert_int_equal(byre_qcow2_bitmap_add(guest->image, "one", 9, true, &guest->err), 0);
-    assert_int_equal(byre_qcow2_bitmap_add(guest->image, "off", 9, false, &guest->err), 0);
-    assert_int_equal(guest_write(guest, 2 * K, 6 * K), 0);
-    assert_int_equal(guest_close(guest), 0);
-    assert_int_equal(guest_open(guest), 0);
-    assert_int_equal(guest_restart(guest), 0);
-    return guest;
-}
-
-static void fail_each(unsigned cluster_bits, struct record_fault fault)
-{
-    uint64_t struck = 0;
-
-    for (fault.nth = 1;; fault.nth++) {
-        struct guest *guest = set_the_scene(cluster_bits);
-        struct deeds deeds;
-        bool strikes;
-
-        record_store_fail(guest->store, &fault);
-        tell(guest, &deeds);
-        strikes = record_store_faults(guest->store) > 0;
-        record_store_fail(guest->store, NULL);
-        judge(guest, &deeds, fault.nth);
-        go_on(guest);
-        guest_free(guest);
-        if (!strikes)
-            break;
-        struck++;
-    }
-    assert_true(struck > 3);
-    effort_count(EFFORT_FAULTS, struck);
-}
-
-static void store_calls_that_fail(void **state)
+static void calls_that_fail_once(void **state)
 {
     (void)state;
-    for (unsigned cluster_bits = 9; cluster_bits <= 12; cluster_bits += 3) {
-        fail_each(cluster_bits, (struct record_fault){ .kinds = RECORD_WRITE, .code = -EIO });
-        fail_each(cluster_bits, (struct record_fault){ .kinds = RECORD_WRITE, .code = -ENOSPC, .short_bytes = 100 });
-        fail_each(cluster_bits, (struct record_fault){ .kinds = RECORD_FLUSH, .code = -EIO });
-        fail_each(cluster_bits, (struct record_fault){ .kinds = RECORD_READ, .code = -EIO });
-        fail_each(cluster_bits, (struct record_fault){ .kinds = RECORD_ANY, .code = -EIO, .for_ever = true });
-        fail_each(cluster_bits, (struct record_fault){ .kinds = RECORD_CHANGES, .code = -ENOSPC, .for_ever = true });
-    }
+    tell_with((struct record_fault){ .kinds = RECORD_WRITE, .code = -EIO });
+    tell_with((struct record_fault){ .kinds = RECORD_WRITE, .code = -ENOSPC, .short_bytes = 100 });
+    tell_with((struct record_fault){ .kinds = RECORD_FLUSH, .code = -EIO });
+    tell_with((struct record_fault){ .kinds = RECORD_READ, .code = -EIO });
+}
+
+static void calls_that_fail_from_some_point_on(void **state)
+{
+    (void)state;
+    tell_with((struct record_fault){ .kinds = RECORD_ANY, .code = -EIO, .for_ever = true });
+    tell_with((struct record_fault){ .kinds = RECORD_CHANGES, .code = -ENOSPC, .for_ever = true });
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(store_calls_that_fail),
+        cmocka_unit_test(calls_that_fail_once),
+        cmocka_unit_test(calls_that_fail_from_some_point_on),
     };
 
     return effort_report(cmocka_run_group_tests(tests, NULL, NULL));
