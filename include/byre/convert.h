@@ -39,6 +39,18 @@ struct byre_convert_options {
 int byre_convert(struct byre_disk *const *sources, unsigned source_count, struct byre_disk *target,
                  const struct byre_convert_options *options, struct byre_error *err);
 
+/* Can the bitmaps of the top image of `source` be copied?  -EINVAL names one that is inconsistent, unless
+ * `skip_broken`: then options->warn hears of it. */
+int byre_convert_check_bitmaps(struct byre_disk *source, const struct byre_convert_options *options,
+                               bool skip_broken, struct byre_error *err);
+
+/*
+ * Copies all bitmaps of the top image of `source`, apart from inconsistent ones, into `target`, which may not be sealed
+ * yet, as one change.  After byre_convert, for they do not follow that.  -EEXIST if there is one of the same name,
+ * -EINVAL if the sizes differ, -ENOTSUP without bitmaps.
+ */
+int byre_convert_bitmaps(struct byre_disk *source, struct byre_disk *target, struct byre_error *err);
+
 #ifdef __cplusplus
 }
 #endif

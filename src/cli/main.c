@@ -19,6 +19,7 @@
 
 static const struct byre_verb *const verbs[] = {
     &byre_verb_bench,
+    &byre_verb_bitmap,
     &byre_verb_check,
     &byre_verb_compare,
     &byre_verb_convert,

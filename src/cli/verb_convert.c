@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/name.h"
+#include "byre/bitmap.h"
 #include "byre/convert.h"
 #include "byre/create.h"
 #include "cli/arguments.h"
@@ -53,8 +54,8 @@ static const struct byre_option options[] = {
     { 'C', NULL, NULL, NULL },
     { 'l', NULL, "SNAPSHOT_PARAM", "copy a snapshot: id, name, or snapshot.id=ID,snapshot.name=NAME" },
     { 'r', NULL, "RATE_LIMIT", NULL },
-    { OPT_BITMAPS, "bitmaps", NULL, NULL },
-    { OPT_SKIP_BROKEN_BITMAPS, "skip-broken-bitmaps", NULL, NULL },
+    { OPT_BITMAPS, "bitmaps", NULL, "copy the bitmaps of the source" },
+    { OPT_SKIP_BROKEN_BITMAPS, "skip-broken-bitmaps", NULL, "with --bitmaps: leave inconsistent ones out" },
     { OPT_OBJECT, "object", "OBJECTDEF", NULL },
     { OPT_IMAGE_OPTS, "image-opts", NULL, "the sources are lists of options: driver=qcow2,file.filename=..." },
     { OPT_TARGET_IMAGE_OPTS, "target-image-opts", NULL, "with -n: the target is a list of options" },
@@ -79,7 +80,7 @@ struct convert_args {
     const char *source_cache_text, *target_cache;
     enum byre_cache source_cache;
     bool compress, skip_create, progress, quiet, force_share, out_of_order, target_is_zero, salvage;
-    bool image_opts, target_image_opts, allow_protocol;
+    bool image_opts, target_image_opts, allow_protocol, bitmaps, skip_broken_bitmaps;
 };
 
 /* The disks of one conversion. */
@@ -133,6 +134,8 @@ static int read_option(int id, const char *argument, struct convert_args *args)
     case 'U': args->force_share = true; break;
     case OPT_TARGET_IS_ZERO: args->target_is_zero = true; break;
     case OPT_SALVAGE: args->salvage = true; break;
+    case OPT_BITMAPS: args->bitmaps = true; break;
+    case OPT_SKIP_BROKEN_BITMAPS: args->skip_broken_bitmaps = true; break;
     case OPT_IMAGE_OPTS: args->image_opts = true; break;
     case OPT_TARGET_IMAGE_OPTS: args->target_image_opts = true; break;
     case OPT_ALLOW_BACKING: return byre_argument_allow_backing(argument, &args->allow_protocol);
@@ -159,6 +162,8 @@ static int read_options(struct byre_option_parser *parser, struct convert_args *
 /* Options that exclude or need each other, before any file is opened. */
 static int check_options(const struct convert_args *args)
 {
+    if (args->skip_broken_bitmaps && !args->bitmaps)
+        return byre_complain("Use of --skip-broken-bitmaps requires --bitmaps");
     if (args->target_is_zero && !args->skip_create)
         return byre_complain("--target-is-zero requires use of -n flag");
     if (args->target_image_opts && !args->skip_create)
@@ -295,12 +300,33 @@ static int create_target(const struct convert_args *args, const struct byre_crea
                                args->target_format);
 }
 
+static void warn_always(void *opaque, const char *line)
+{
+    (void)opaque;
+    byre_complain("warning: %s", line);
+}
+
 static void warn(void *opaque, const char *line)
 {
     const struct convert_args *args = opaque;
 
     if (!args->quiet)
         byre_complain("warning: %s", line);
+}
+
+/* Before anything is copied. */
+static int check_bitmaps(const struct convert_args *args, const struct convert_disks *disks)
+{
+    struct byre_convert_options convert_options = { .warn = warn_always };
+    struct byre_error err = BYRE_ERROR_INIT;
+
+    if (!args->bitmaps)
+        return 0;
+    if (args->source_count > 1)
+        return byre_complain("Copying bitmaps only possible with single source");
+    if (byre_convert_check_bitmaps(disks->sources[0], &convert_options, args->skip_broken_bitmaps, &err) < 0)
+        return byre_complain_error(&err, "%s", "");
+    return 0;
 }
 
 static int copy(const struct convert_args *args, bool target_has_backing, struct convert_disks *disks)
@@ -320,6 +346,7 @@ static int copy(const struct convert_args *args, bool target_has_backing, struct
     struct byre_error err = BYRE_ERROR_INIT;
 
     if (byre_convert(disks->sources, args->source_count, disks->target, &convert_options, &err) < 0 ||
+        (args->bitmaps && byre_convert_bitmaps(disks->sources[0], disks->target, &err) < 0) ||
         (!args->skip_create && byre_seal(disks->target, &err) < 0))
         return byre_complain_error(&err, "%s", "");
     return 0;
@@ -345,6 +372,8 @@ static int convert_with(const struct convert_args *args, struct byre_create_valu
         return 1;
     target_has_backing = args->backing_file || byre_create_values_text(values, "backing_file");
     exit_code = args->skip_create ? open_existing(args, disks) : create_target(args, values, disks);
+    if (exit_code == 0 && args->bitmaps && !byre_bitmap_supported(disks->target))
+        exit_code = byre_complain("Format driver '%s' does not support bitmaps", byre_layer_format(disks->target, 0));
     if (exit_code == 0)
         exit_code = copy(args, target_has_backing, disks);
     if (exit_code == 0)
@@ -375,7 +404,7 @@ static int convert(const struct convert_args *args, struct convert_disks *disks)
     struct byre_create_values values;
     int exit_code;
 
-    if (open_sources(args, disks) != 0)
+    if (open_sources(args, disks) != 0 || check_bitmaps(args, disks) != 0)
         return 1;
     if (args->target_format && args->skip_create && !byre_argument_format_known(args->target_format))
         return byre_complain("Could not open '%s': Unknown driver '%s'", args->target_name,

@@ -8,6 +8,7 @@
 #include "cli/options.h"
 
 extern const struct byre_verb byre_verb_bench;
+extern const struct byre_verb byre_verb_bitmap;
 extern const struct byre_verb byre_verb_check;
 extern const struct byre_verb byre_verb_compare;
 extern const struct byre_verb byre_verb_convert;

@@ -209,12 +209,15 @@ static int write_fast(struct byre_disk *disk, const struct source *source, uint6
                       uint64_t *ret_done, struct byre_error *err)
 {
     struct byre_extent extents[BATCH];
-    uint64_t ticket = byre_epoch_enter(disk->epoch);
-    /* What cannot be looked up is left to the engine, which need not know what lies below a whole cluster. */
-    int count = byre_flat_map_lookup(disk->map, goff + from, source->length - from, true, extents, BATCH, NULL);
-    int r = 0;
+    uint64_t ticket;
+    int r = byre_qcow2_note_change(disk->layers[0].qcow2, goff + from, source->length - from, err), count;
 
     *ret_done = 0;
+    if (r < 0)
+        return r;
+    ticket = byre_epoch_enter(disk->epoch);
+    /* What cannot be looked up is left to the engine, which need not know what lies below a whole cluster. */
+    count = byre_flat_map_lookup(disk->map, goff + from, source->length - from, true, extents, BATCH, NULL);
     for (int i = 0; r == 0 && i < count; i++) {
         const struct byre_extent *extent = &extents[i];
 

@@ -327,6 +327,14 @@ static void end_fast(struct slot *slot, bool ok)
     list_push(&slot->queue->ready, slot);
 }
 
+/* Lets bitmaps know what will be written; false if that is not for the fast path. */
+static bool note_write(const struct slot *slot)
+{
+    struct byre_qcow2 *image = slot->queue->disk->layers[0].qcow2;
+
+    return !image || byre_qcow2_try_note_change(image, slot->request.goff, slot->request.length);
+}
+
 /* Reads or writes, or lets the kernel or a worker do it. */
 static void start_move(struct slot *slot)
 {
@@ -340,7 +348,7 @@ static void start_move(struct slot *slot)
         return;
     }
     count = known_extents(slot, extents);
-    ok = count > 0;
+    ok = count > 0 && (!write || note_write(slot));
     for (int i = 0; ok && i < count; i++)
         ok = take_extent(slot, &extents[i], write);
     if (!ok || !slot->part_count || !queue->ring) {

@@ -145,6 +145,8 @@ int byre_qcow2_reserve_compressed(struct byre_qcow2 *image, struct byre_qcow2_co
     if (rc == 0 && image->external)
         rc = byre_error_set_errno(err, -ENOTSUP, "'%s': no compressed clusters go with an external data file",
                                   image->store->name);
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = byre_qcow2_note_change(image, items[i].goff, image->cluster_size, err);
     if (rc < 0)
         return rc;
     byre_range_lock_acquire(&image->ranges, &items[0].hold, items[0].goff,

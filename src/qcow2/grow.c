@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/zero.h"
 #include "byre/disk.h"
+#include "qcow2/bitmaps.h"
 #include "qcow2/subclusters.h"
 #include "store/event.h"
 
@@ -297,6 +298,23 @@ static int prepare(struct byre_qcow2 *image, uint64_t old_size, uint64_t size, u
     return rc < 0 ? rc : byre_commit(image, err);
 }
 
+int byre_size_switch(struct byre_qcow2 *image, uint64_t size, struct byre_error *err)
+{
+    int rc = byre_bitmaps_resize_begin(image, size, err);
+
+    if (rc < 0)
+        return rc;
+    pthread_mutex_lock(&image->mutex);
+    rc = byre_header_switch_size_locked(image, size, err);
+    if (rc == 0)
+        image->header.size = size;
+    pthread_mutex_unlock(&image->mutex);
+    if (rc == 0)
+        return byre_bitmaps_resize_end(image, true, err);
+    (void)byre_bitmaps_resize_end(image, false, NULL);
+    return rc;
+}
+
 int byre_qcow2_grow(struct byre_qcow2 *image, uint64_t size, uint64_t below_end, enum byre_preallocation mode,
                     struct byre_error *err)
 {
@@ -305,12 +323,13 @@ int byre_qcow2_grow(struct byre_qcow2 *image, uint64_t size, uint64_t below_end,
 
     if (rc < 0 || size == before)
         return rc;
-    rc = prepare(image, byre_round_down(before, SECTOR), size, below_end, mode, err);
-    if (rc == 0) {
-        LOCK_SCOPE(&image->mutex);
-        rc = byre_header_switch_size_locked(image, size, err);
-    }
+    rc = byre_bitmaps_pause(image, err);
     if (rc < 0)
-        set_size(image, before);
+        return rc;
+    rc = prepare(image, byre_round_down(before, SECTOR), size, below_end, mode, err);
+    set_size(image, before);
+    if (rc == 0)
+        rc = byre_size_switch(image, size, err);
+    byre_bitmaps_resume(image);
     return rc;
 }

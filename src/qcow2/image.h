@@ -38,6 +38,7 @@ struct byre_free_run {
 typedef VEC(struct byre_free_run) byre_free_vec;
 typedef VEC(uint64_t) byre_offset_vec;
 
+struct byre_bitmaps;
 struct byre_codec;
 
 /* Two pieces of metadata at the same place. */
@@ -81,6 +82,9 @@ struct byre_qcow2 {
     _Atomic int poisoned;     /* 0, or the error that made the image read-only; changed under the mutex */
     char corruption[256];     /* the first thing that was found to be wrong, or empty: see corrupt.c */
     _Atomic bool corrupt;     /* read-only because of it; `corruption` does not change any more */
+
+    struct byre_bitmaps *bitmaps; /* see bitmaps.h; owned; NULL: not read */
+    _Atomic int bitmaps_tracking; /* enum byre_bitmaps_tracking */
 
     /* allocation */
     uint64_t next_free;       /* no cluster below this index is free */
@@ -257,6 +261,10 @@ void byre_metadata_drop_l2_locked(struct byre_qcow2 *image, uint64_t hoff);
 unsigned byre_metadata_l2_count_locked(const struct byre_qcow2 *image, uint64_t hoff);
 void byre_metadata_add_refblock_locked(struct byre_qcow2 *image, uint64_t hoff);
 void byre_metadata_drop_refblock_locked(struct byre_qcow2 *image, uint64_t hoff);
+void byre_metadata_add_bitmap_locked(struct byre_qcow2 *image, uint64_t hoff);
+void byre_metadata_drop_bitmap_locked(struct byre_qcow2 *image, uint64_t hoff);
+/* While metadata is learned: a cluster of `what`, which should be alone there.  Room for it was made. */
+void byre_metadata_note_bitmap_locked(struct byre_qcow2 *image, const char *what, uint64_t hoff);
 
 /* Corruption: see corrupt.c. */
 
@@ -318,6 +326,9 @@ int byre_header_switch_disk_locked(struct byre_qcow2 *image, const struct byre_q
 int byre_reserve_held(struct byre_qcow2 *image, struct byre_qcow2_reservation *reservation, struct byre_error *err);
 /* Makes the subclusters of [goff, end), whose clusters are locked, not compressed, and in one slice, read as zero. */
 int byre_zero_clusters(struct byre_qcow2 *image, uint64_t goff, uint64_t end, struct byre_error *err);
+
+/* Changes the size in the header, durably, and with it what bitmaps there are, which are paused. */
+int byre_size_switch(struct byre_qcow2 *image, uint64_t size, struct byre_error *err);
 
 /* Makes the L1 table longer, durably.  Nobody else uses the image: see grow.c. */
 int byre_l1_grow(struct byre_qcow2 *image, uint32_t entries, struct byre_error *err);

@@ -7,7 +7,7 @@
  *
  *   K1. Known from the first change on: header, L1 table, refcount table, and all L2 tables and refcount blocks that
  *       the tables name, those that were made since included; the snapshot table, and the L1 tables of all snapshots
- *       with the L2 tables that these name.
+ *       with the L2 tables that these name; the bitmaps with all that is theirs.
  *   K2. Where pieces of metadata lie on each other the image is not changed at all.
  *   K3. An L2 table that was copied is no metadata any more, unless a snapshot has it too; its refcount keeps it from
  *       being used until that is durable.
@@ -21,14 +21,20 @@
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "base/endian.h"
+#include "qcow2/bitmaps.h"
 #include "qcow2/image.h"
 #include "qcow2/snapshot_table.h"
 
 #define CHUNK_BYTES     (64u << 10)  /* of an L1 table that is read */
 #define SNAPSHOT_L1_MAX (4ULL << 30) /* bytes of all L1 tables of snapshots: a file with holes may have any number */
 
-/* Host offsets of clusters, multiples of 512, have room for the kind, below. */
-enum { KIND_L2 = BYRE_TALLY_UNIT, KIND_REFBLOCK = 2 * BYRE_TALLY_UNIT, KIND_SNAPSHOT = 3 * BYRE_TALLY_UNIT };
+/* Host offsets of clusters, multiples of 512 and not 0 here, have room for the kind, below. */
+enum {
+    KIND_BITMAP = 0,
+    KIND_L2 = BYRE_TALLY_UNIT,
+    KIND_REFBLOCK = 2 * BYRE_TALLY_UNIT,
+    KIND_SNAPSHOT = 3 * BYRE_TALLY_UNIT,
+};
 
 static const char l2_table[] = "L2 table", refblock[] = "refcount block", snapshots[] = "snapshot table",
                   snapshot_l1[] = "L1 table of a snapshot";
@@ -61,6 +67,8 @@ const char *byre_metadata_at_locked(const struct byre_qcow2 *image, uint64_t hof
             what = refblock;
         else if (byre_tally_count(&image->metadata, at | KIND_SNAPSHOT))
             what = snapshots;
+        else if (image->bitmaps && byre_tally_count(&image->metadata, at | KIND_BITMAP))
+            what = "bitmap";
     }
     return what;
 }
@@ -102,6 +110,25 @@ void byre_metadata_add_refblock_locked(struct byre_qcow2 *image, uint64_t hoff)
 void byre_metadata_drop_refblock_locked(struct byre_qcow2 *image, uint64_t hoff)
 {
     byre_tally_remove(&image->metadata, hoff | KIND_REFBLOCK);
+}
+
+void byre_metadata_add_bitmap_locked(struct byre_qcow2 *image, uint64_t hoff)
+{
+    add(image, hoff | KIND_BITMAP);
+}
+
+void byre_metadata_drop_bitmap_locked(struct byre_qcow2 *image, uint64_t hoff)
+{
+    byre_tally_remove(&image->metadata, hoff | KIND_BITMAP);
+}
+
+void byre_metadata_note_bitmap_locked(struct byre_qcow2 *image, const char *what, uint64_t hoff)
+{
+    const char *other = byre_metadata_at_locked(image, hoff, image->cluster_size);
+
+    if (other && !image->conflict.what)
+        image->conflict = (struct byre_conflict){ what, other, hoff };
+    byre_tally_add(&image->metadata, hoff | KIND_BITMAP);
 }
 
 unsigned byre_qcow2_metadata_version(struct byre_qcow2 *image)
@@ -247,7 +274,13 @@ int byre_metadata_learn_locked(struct byre_qcow2 *image, struct byre_error *err)
     }
     (void)learn_table(image, reftable, BYRE_REFTABLE_OFFSET_MASK, refblock, NULL, NULL);
     image->metadata_known = true;
-    return 0;
+    rc = byre_bitmaps_learn_locked(image, err);
+    if (rc < 0) {
+        byre_tally_done(&image->metadata);
+        image->metadata = (struct byre_tally){ 0 };
+        image->metadata_known = false;
+    }
+    return rc;
 }
 
 void byre_metadata_forget_locked(struct byre_qcow2 *image)

@@ -9,6 +9,7 @@
 
 #include "base/arith.h"
 #include "byre/check.h"
+#include "qcow2/bitmaps.h"
 #include "qcow2/check.h"
 #include "qcow2/compress.h"
 #include "qcow2/header_read.h"
@@ -92,6 +93,7 @@ void byre_image_free(struct byre_qcow2 *image)
     vec_done(&image->frees_durable);
     vec_done(&image->unlinked_l2);
     byre_tally_done(&image->metadata);
+    byre_bitmaps_free(image->bitmaps);
     byre_slices_done(&image->slices);
     byre_table_done(&image->l1);
     byre_table_done(&image->reftable);
@@ -152,9 +154,6 @@ static int check_writable(struct byre_store *store, const struct byre_qcow2_head
     if (header->incompatible & BYRE_QCOW2_INCOMPAT_CORRUPT)
         return byre_error_set(
             err, -EACCES, "Could not open '%s': Image is corrupt; cannot be opened read/write", store->name);
-    if ((header->autoclear & BYRE_QCOW2_AUTOCLEAR_BITMAPS) &&
-        byre_qcow2_header_find_extension(header, BYRE_QCOW2_EXT_BITMAPS))
-        return refuse(store, "writing to an image with bitmaps is not supported", err);
     return check_snapshots(store, header, err);
 }
 
@@ -194,13 +193,16 @@ static int open_data(struct byre_store *store, const struct byre_qcow2_open_opti
     return options->open_data(options->opaque, header, ret_data, err);
 }
 
-/* Bits that we do not know would become untrue with the first write. */
+/* Bits that we do not know would become untrue with the first write, and so would those of what is not there. */
 static int clear_autoclear(struct byre_store *store, struct byre_qcow2_header *header, struct byre_error *err)
 {
-    bool external = header->incompatible & BYRE_QCOW2_INCOMPAT_DATA_FILE;
-    uint64_t known = external ? BYRE_QCOW2_AUTOCLEAR_DATA_FILE_RAW : 0;
+    uint64_t known = 0;
     int rc;
 
+    if (header->incompatible & BYRE_QCOW2_INCOMPAT_DATA_FILE)
+        known |= BYRE_QCOW2_AUTOCLEAR_DATA_FILE_RAW;
+    if (byre_qcow2_header_find_extension(header, BYRE_QCOW2_EXT_BITMAPS))
+        known |= BYRE_QCOW2_AUTOCLEAR_BITMAPS;
     if (!(header->autoclear & ~known))
         return 0;
     header->autoclear &= known;
@@ -291,6 +293,12 @@ int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_optio
     image->lazy = image->header.compatible & BYRE_QCOW2_COMPAT_LAZY_REFCOUNTS;
     if (options->lazy_set && image->header.version >= 3)
         image->lazy = options->lazy;
+    rc = options->writable ? byre_bitmaps_open(image, err) : 0;
+    if (rc < 0) {
+        byre_image_free(image);
+        byre_error_prepend(err, "Could not open '%s': ", store->name);
+        return rc;
+    }
     *ret_image = image;
     return 0;
 }
@@ -342,7 +350,10 @@ int byre_qcow2_close(struct byre_qcow2 *image, struct byre_error *err)
 
     /* What was never sealed is no image and need not be made one. */
     if (image->writable && image->sealed) {
-        rc = byre_image_settle(image, err);
+        int stored = byre_bitmaps_store(image, err);
+
+        rc = byre_image_settle(image, stored < 0 ? NULL : err);
+        rc = stored < 0 ? stored : rc;
         if (rc == 0 && image->freed_end >= image->used_end)
             rc = byre_image_trim(image, err);
         if (rc == 0 && image->dirty_bit_durable)

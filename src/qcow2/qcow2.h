@@ -45,7 +45,7 @@ struct byre_qcow2_open_options {
 /*
  * Opens the image in `store`.  The store stays the caller's, and outlives the image.  Reads no more than the
  * first cluster.  A writable open of a dirty image repairs its refcounts first; of a corrupt one it fails; of
- * one with bitmaps or unsupported features, or with snapshots that lie in no place where they can be, it fails and
+ * one with unsupported features, or with snapshots or bitmaps that lie in no place where they can be, it fails and
  * names them.
  */
 int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_options *options,
@@ -178,6 +178,15 @@ void byre_qcow2_mark_corrupt(struct byre_qcow2 *image);
 /* -EROFS with the reason if the image may not be changed: not opened for it, found to be corrupt, or poisoned by a
  * failed write to live metadata.  Who writes to exclusive data without the engine asks first. */
 int byre_qcow2_check_writable(struct byre_qcow2 *image, struct byre_error *err);
+
+/*
+ * What guests read at [goff, goff+length) is about to change: enabled bitmaps are to say so.  The engine's own calls
+ * note what they change; who writes to exclusive data without the engine, or changes the map in another way, does it
+ * here.  The first call marks bitmaps in use, durably; on failure nothing may be changed.  Thread-safe.
+ */
+int byre_qcow2_note_change(struct byre_qcow2 *image, uint64_t goff, uint64_t length, struct byre_error *err);
+/* The same without waiting: false if the call above has to be made. */
+bool byre_qcow2_try_note_change(struct byre_qcow2 *image, uint64_t goff, uint64_t length);
 
 /* Makes durable everything that was written before the call.  Concurrent callers share commits. */
 int byre_qcow2_flush(struct byre_qcow2 *image, struct byre_error *err);

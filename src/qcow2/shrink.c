@@ -17,7 +17,7 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
-#include "qcow2/image.h"
+#include "qcow2/bitmaps.h"
 
 #define SECTOR 512u
 
@@ -128,11 +128,14 @@ static int check_shrinking(struct byre_qcow2 *image, uint64_t size, struct byre_
 /* H1. */
 static int switch_size(struct byre_qcow2 *image, uint64_t size, struct byre_error *err)
 {
-    LOCK_SCOPE(&image->mutex);
-    int rc = byre_header_switch_size_locked(image, size, err);
+    int rc = byre_bitmaps_pause(image, err);
 
+    if (rc < 0)
+        return rc;
+    rc = byre_commit(image, err);
     if (rc == 0)
-        image->header.size = size;
+        rc = byre_size_switch(image, size, err);
+    byre_bitmaps_resume(image);
     return rc;
 }
 
@@ -142,9 +145,7 @@ int byre_qcow2_shrink(struct byre_qcow2 *image, uint64_t size, struct byre_error
 
     if (rc < 0 || size == image->header.size)
         return rc;
-    rc = byre_commit(image, err);
-    if (rc == 0)
-        rc = switch_size(image, size, err);
+    rc = switch_size(image, size, err);
     if (rc == 0)
         rc = unmap_from(image, byre_cluster_ceil(image, size), err);
     if (rc == 0)

@@ -189,6 +189,9 @@ int byre_qcow2_reserve(struct byre_qcow2 *image, uint64_t goff, uint64_t length,
 
     if (!length || !byre_range_is_known(image, goff, length))
         return byre_error_set(err, -EINVAL, "range past the end of the disk");
+    rc = byre_qcow2_note_change(image, goff, length, err);
+    if (rc < 0)
+        return rc;
     *reservation = (struct byre_qcow2_reservation){ .goff = goff, .length = length, .first = first };
     reservation->end = MIN(byre_cluster_ceil(image, goff + length), byre_l2_slice_end(image, first));
     byre_range_lock_acquire(&image->ranges, &reservation->hold, first, reservation->end);

@@ -321,6 +321,8 @@ int byre_qcow2_write_zeroes(struct byre_qcow2 *image, uint64_t goff, uint64_t le
     parts = take_apart(image, goff, length);
     if (flags & BYRE_WRITE_ZEROES_NO_FALLBACK)
         rc = check_no_fallback(image, &parts, err);
+    if (rc == 0)
+        rc = byre_qcow2_note_change(image, goff, length, err);
     if (rc < 0)
         return rc;
     if (parts.start >= parts.disk_end)
@@ -340,11 +342,13 @@ int byre_qcow2_write_zeroes(struct byre_qcow2 *image, uint64_t goff, uint64_t le
 int byre_qcow2_discard(struct byre_qcow2 *image, uint64_t goff, uint64_t length, struct byre_error *err)
 {
     uint64_t start, end;
+    int rc;
 
     if (!byre_range_within(goff, length, image->header.size))
         return byre_error_set(err, -EINVAL, "range past the end of the disk");
     whole_units(image, image->cluster_size, goff, length, &start, &end);
-    if (!map_says_zero(image))
+    if (!map_says_zero(image) || start == end)
         return 0;
-    return change_range(image, start, end, CHANGE_DISCARD, BYRE_WRITE_ZEROES_UNMAP, err);
+    rc = byre_qcow2_note_change(image, start, end - start, err);
+    return rc < 0 ? rc : change_range(image, start, end, CHANGE_DISCARD, BYRE_WRITE_ZEROES_UNMAP, err);
 }

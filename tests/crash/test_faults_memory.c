@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "bitmap_story.h"
 #include "effort.h"
 #include "fault_stories.h"
 #include "support_alloc.h"
@@ -102,11 +103,19 @@ static void memory_that_is_gone_fails_everything_and_breaks_nothing(void **state
     assert_true(tell_stories(&(struct trouble){ .begin = begin, .end = end, .opaque = &fault, .leaks = true }) > 100);
 }
 
+static void bitmaps_without_memory(void **state)
+{
+    (void)state;
+    assert_true(tell_of_bitmaps(&(struct trouble){ .begin = begin, .end = end }) > 50);
+    assert_true(tell_of_bitmaps(&(struct trouble){ .begin = begin, .end = end, .opaque = &fault }) > 50);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(failed_allocations_fail_their_request),
         cmocka_unit_test(memory_that_is_gone_fails_everything_and_breaks_nothing),
+        cmocka_unit_test(bitmaps_without_memory),
     };
 
     return effort_report(cmocka_run_group_tests(tests, NULL, NULL));

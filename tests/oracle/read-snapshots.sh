@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Images with internal snapshots or bitmaps are read, checked and reported; those with bitmaps are not written to.
+# Images with internal snapshots or bitmaps are read, checked and reported.
 . "$(dirname "$0")/../lib.sh"
 
 qemu-img create -q -f qcow2 -o cluster_size=4k snapshots.qcow2 2M

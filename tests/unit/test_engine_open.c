@@ -160,7 +160,7 @@ static uint64_t autoclear(struct engine *engine)
     return bits;
 }
 
-static void image_with_bitmaps_is_opened_for_reading_only(void **state)
+static void image_with_a_bad_bitmap_directory_is_opened_for_reading_only(void **state)
 {
     struct engine engine;
     uint8_t bitmaps[24] = { 0 };
@@ -172,7 +172,7 @@ static void image_with_bitmaps_is_opened_for_reading_only(void **state)
     byre_put_be64(bitmaps + 16, 40 * K);
     add_extension(&engine, BYRE_QCOW2_EXT_BITMAPS, bitmaps, sizeof bitmaps);
     spoil64(&engine, BYRE_QCOW2_AT_AUTOCLEAR, BYRE_QCOW2_AUTOCLEAR_BITMAPS);
-    refused(&engine, true, -ENOTSUP, "bitmaps");
+    refused(&engine, true, -EINVAL, "Bitmap directory");
     assert_int_equal(autoclear(&engine), BYRE_QCOW2_AUTOCLEAR_BITMAPS);
     opens(&engine, false);
     assert_int_equal(byre_qcow2_close(engine.image, NULL), 0);
@@ -321,7 +321,7 @@ int main(void)
         cmocka_unit_test(unsupported_features_are_refused_by_name),
         cmocka_unit_test(corrupt_image_is_opened_for_reading_only),
         cmocka_unit_test(image_without_its_snapshot_table_is_opened_for_reading_only),
-        cmocka_unit_test(image_with_bitmaps_is_opened_for_reading_only),
+        cmocka_unit_test(image_with_a_bad_bitmap_directory_is_opened_for_reading_only),
         cmocka_unit_test(autoclear_bits_go_before_the_first_write),
         cmocka_unit_test(dirty_image_is_mended_when_it_is_opened_for_writing),
         cmocka_unit_test(dirty_image_that_cannot_be_mended_is_not_written),
