@@ -205,11 +205,11 @@ static void selectors_choose(void **state)
 
 static void what_has_no_snapshots_is_refused(void **state)
 {
-    const struct byre_snapshot_create_options options = { .name = "x" };
+    static char long_name[65537];
+    const struct byre_snapshot_create_options options = { .name = "x" }, too_long = { .name = long_name };
     const struct byre_snapshot_selector selector = { .any = "x" };
     const struct byre_open_options at = { .snapshot = &selector };
     const struct byre_open_options writable_at = { .snapshot = &selector, .writable = true };
-    static char long_name[65537];
     struct byre_disk *disk;
 
     (void)state;
@@ -225,8 +225,7 @@ static void what_has_no_snapshots_is_refused(void **state)
     disk = open_disk(path("i"), true);
     create(disk, "x");
     memset(long_name, 'n', sizeof long_name - 1);
-    assert_int_equal(byre_snapshot_create(disk, &(struct byre_snapshot_create_options){ .name = long_name }, NULL, NULL),
-                     -EINVAL);
+    assert_int_equal(byre_snapshot_create(disk, &too_long, NULL, NULL), -EINVAL);
     close_disk(disk);
     assert_int_equal(byre_open(path("i"), &writable_at, &disk, NULL), -EINVAL);
     disk = open_disk(path("i"), false);
