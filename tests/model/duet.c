@@ -154,7 +154,7 @@ static struct byre_layer *add_layer(struct byre_disk *disk, const char *name, st
     struct byre_layer *layer = byre_disk_add_layer(disk, name);
 
     must(layer ? 0 : -1, "add_layer", NULL);
-    layer->store = store;
+    layer->store = layer->data = store;
     return layer;
 }
 

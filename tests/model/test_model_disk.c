@@ -122,7 +122,7 @@ static struct byre_layer *add_layer(struct byre_disk *disk, struct byre_store *s
     struct byre_layer *layer = byre_disk_add_layer(disk, "layer");
 
     assert_non_null(layer);
-    layer->store = store;
+    layer->store = layer->data = store;
     layer->size = size;
     return layer;
 }
