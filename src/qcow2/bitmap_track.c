@@ -89,6 +89,8 @@ int byre_qcow2_note_change(struct byre_qcow2 *image, uint64_t goff, uint64_t len
 
     if (__builtin_expect(!atomic_load_explicit(&image->bitmaps_tracking, memory_order_acquire), true))
         return 0;
+    if (!length || goff >= image->header.size)
+        return 0; /* VM state */
     if (atomic_load(&image->bitmaps_tracking) == BYRE_BITMAPS_READY)
         rc = mark(image, err);
     if (rc == 0)

@@ -133,7 +133,7 @@ int byre_pass_add_l1(struct byre_pass *pass, const struct byre_l1_copy *l1, int3
         if (hoff & (pass->image->cluster_size - 1))
             return byre_corrupt_locked(pass->image, err, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#" PRIx32
                                        ", L1 table at %#" PRIx64 ")", hoff, i, l1->hoff);
-        if (vec_push(&pass->tables, (struct byre_pass_table){ hoff, times }) < 0)
+        if (vec_push(&pass->tables, (struct byre_pass_table){ .hoff = hoff, .times = times }) < 0)
             return byre_error_set(err, -ENOMEM, "Could not allocate a list of L2 tables");
     }
     return 0;
@@ -154,7 +154,7 @@ void byre_pass_merge(struct byre_pass *pass)
     if (pass->tables.len)
         qsort(tables, pass->tables.len, sizeof *tables, compare_tables);
     for (size_t i = 0, next; i < pass->tables.len; i = next) {
-        struct byre_pass_table table = { tables[i].hoff, 0 };
+        struct byre_pass_table table = { .hoff = tables[i].hoff };
 
         for (next = i; next < pass->tables.len && tables[next].hoff == table.hoff; next++)
             table.times += tables[next].times;
@@ -170,10 +170,15 @@ void byre_pass_merge(struct byre_pass *pass)
 struct visit {
     struct byre_pass *pass;
     struct byre_sweep *sweep;
-    bool positive; /* only tables whose references come */
-    int (*table)(struct visit *visit, const struct byre_pass_table *table, uint8_t *bytes, struct byre_error *err);
+    bool clearing; /* only tables whose references come, and that may have a COPIED flag */
+    int (*table)(struct visit *visit, struct byre_pass_table *table, uint8_t *bytes, struct byre_error *err);
     bool changed;
 };
+
+static bool is_skipped(const struct visit *visit, const struct byre_pass_table *table)
+{
+    return visit->clearing && (table->times <= 0 || table->no_copied);
+}
 
 /* How many of the tables from the i-th on lie one behind the other and fit the buffer. */
 static size_t batch_length(const struct byre_pass *pass, size_t i)
@@ -192,14 +197,14 @@ static int visit_batch(struct visit *visit, size_t i, size_t n, struct byre_erro
 {
     struct byre_pass *pass = visit->pass;
     struct byre_store *store = pass->image->store;
-    const struct byre_pass_table *tables = &pass->tables.ptr[i];
+    struct byre_pass_table *tables = &pass->tables.ptr[i];
     size_t size = pass->image->cluster_size, first = SIZE_MAX, end = 0;
     int rc;
 
     byre_store_event(store, BYRE_EVENT_L2_LOAD);
     rc = byre_store_pread(store, pass->buf, n * size, tables[0].hoff, err);
     for (size_t k = 0; rc == 0 && k < n; k++) {
-        if (visit->positive && tables[k].times <= 0)
+        if (is_skipped(visit, &tables[k]))
             continue;
         visit->changed = false;
         rc = visit->table(visit, &tables[k], pass->buf + k * size, err);
@@ -220,6 +225,10 @@ static int visit_all(struct visit *visit, struct byre_error *err)
     int rc = 0;
 
     for (size_t i = 0, n; rc == 0 && i < pass->tables.len; i += n) {
+        if (is_skipped(visit, &pass->tables.ptr[i])) {
+            n = 1;
+            continue;
+        }
         n = batch_length(pass, i);
         rc = visit_batch(visit, i, n, err);
     }
@@ -250,28 +259,46 @@ static inline bool clusters_of(const struct byre_qcow2 *image, uint64_t entry, u
     return byre_l2_offset(entry);
 }
 
-static int count_table(struct visit *visit, const struct byre_pass_table *table, uint8_t *bytes,
+/* Counts what an entry of any kind leads to. */
+static int count_entry(struct visit *visit, const struct byre_pass_table *table, uint64_t entry, uint32_t i,
                        struct byre_error *err)
 {
     const struct byre_qcow2 *image = visit->pass->image;
     struct byre_sweep *sweep = visit->sweep;
     uint64_t first, last, unaligned = image->cluster_size - 1;
 
-    for (uint32_t i = 0; i < 1u << image->l2_bits; i++) {
-        uint64_t entry = byre_get_be64(entry_at(bytes, i));
-
-        if (!clusters_of(image, entry, &first, &last))
-            continue;
-        if (!(entry & BYRE_L2_COMPRESSED) && entry & BYRE_L2_OFFSET_MASK & unaligned)
-            return bad_entry(visit->pass, "is unaligned", table, i, byre_l2_offset(entry), err);
-        for (uint64_t cluster = first; cluster <= last; cluster++) {
-            if (cluster >= sweep->end)
-                return bad_entry(visit->pass, "has no refcount block", table, i, cluster << image->cluster_bits, err);
-            if (!byre_sweep_add(sweep, cluster, table->times))
-                return bad_entry(visit->pass, "lies on metadata", table, i, cluster << image->cluster_bits, err);
-        }
+    if (!clusters_of(image, entry, &first, &last))
+        return 0;
+    if (!(entry & BYRE_L2_COMPRESSED) && entry & BYRE_L2_OFFSET_MASK & unaligned)
+        return bad_entry(visit->pass, "is unaligned", table, i, byre_l2_offset(entry), err);
+    for (uint64_t cluster = first; cluster <= last; cluster++) {
+        if (cluster >= sweep->end)
+            return bad_entry(visit->pass, "has no refcount block", table, i, cluster << image->cluster_bits, err);
+        if (!byre_sweep_add(sweep, cluster, table->times))
+            return bad_entry(visit->pass, "lies on metadata", table, i, cluster << image->cluster_bits, err);
     }
     return 0;
+}
+
+static int count_table(struct visit *visit, struct byre_pass_table *table, uint8_t *bytes, struct byre_error *err)
+{
+    const struct byre_qcow2 *image = visit->pass->image;
+    struct byre_sweep *sweep = visit->sweep;
+    uint64_t odd = BYRE_L2_COMPRESSED | (BYRE_L2_OFFSET_MASK & (image->cluster_size - 1)), all = 0;
+    int rc = 0;
+
+    for (uint32_t i = 0; rc == 0 && i < 1u << image->l2_bits; i++) {
+        uint64_t entry = byre_get_be64(entry_at(bytes, i));
+        uint64_t index = ((entry & BYRE_L2_OFFSET_MASK) >> image->cluster_bits) - sweep->base;
+
+        all |= entry;
+        /* Nearly all entries are plain, and lie within the window; at 0 lies the header, and no entry leads there. */
+        if (entry & odd || index >= sweep->count || !(entry & BYRE_L2_OFFSET_MASK) ||
+            !byre_sweep_add_at(sweep, index, table->times))
+            rc = count_entry(visit, table, entry, i, err);
+    }
+    table->no_copied = !(all & BYRE_L2_COPIED);
+    return rc;
 }
 
 static int count_tables(struct byre_pass *pass, struct byre_sweep *sweep, struct byre_error *err)
@@ -315,7 +342,7 @@ int byre_pass_count(struct byre_pass *pass, struct byre_sweep *sweep, struct byr
 
 /* --- marks --- */
 
-static int check_table(struct visit *visit, const struct byre_pass_table *table, uint8_t *bytes,
+static int check_table(struct visit *visit, struct byre_pass_table *table, uint8_t *bytes,
                        struct byre_error *err)
 {
     const struct byre_qcow2 *image = visit->pass->image;
@@ -338,7 +365,7 @@ int byre_pass_check_unmarked(struct byre_pass *pass, struct byre_sweep *sweep, s
     return visit_all(&(struct visit){ .pass = pass, .sweep = sweep, .table = check_table }, err);
 }
 
-static int clear_table(struct visit *visit, const struct byre_pass_table *table, uint8_t *bytes,
+static int clear_table(struct visit *visit, struct byre_pass_table *table, uint8_t *bytes,
                        struct byre_error *err)
 {
     (void)table;
@@ -354,10 +381,10 @@ static int clear_table(struct visit *visit, const struct byre_pass_table *table,
 
 int byre_pass_clear_copied(struct byre_pass *pass, struct byre_error *err)
 {
-    return visit_all(&(struct visit){ .pass = pass, .positive = true, .table = clear_table }, err);
+    return visit_all(&(struct visit){ .pass = pass, .clearing = true, .table = clear_table }, err);
 }
 
-static int set_table(struct visit *visit, const struct byre_pass_table *table, uint8_t *bytes, struct byre_error *err)
+static int set_table(struct visit *visit, struct byre_pass_table *table, uint8_t *bytes, struct byre_error *err)
 {
     (void)table;
     (void)err;

@@ -17,6 +17,7 @@
 struct byre_pass_table {
     uint64_t hoff;
     int32_t times;
+    bool no_copied; /* it was counted, and has no COPIED flag */
 };
 
 struct byre_pass {

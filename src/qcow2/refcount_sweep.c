@@ -264,6 +264,79 @@ static int store_block(struct walk *walk, struct byre_error *err)
                              byre_round_up(walk->end, SECTOR) - start, walk->hoff + start, err);
 }
 
+/* Can the changes of `count` cells all be made, and does nothing lose its last reference?  For refcounts of 16 bits,
+ * without looking closer: false may mean anything. */
+static bool check_quickly(const int32_t *cells, const uint8_t *counts, uint64_t count)
+{
+    int32_t bad = 0;
+
+    for (uint64_t i = 0; i < count; i++) {
+        int32_t change = cells[i] >> 2, now = byre_get_be16(counts + i * 2);
+        int32_t after = now + change;
+
+        /* Raised: from no less than what is added, to no more than there can be.  Lowered: to 1 at least. */
+        bad |= (cells[i] & BYRE_SWEEP_MARK) | ((change > 0) & ((now < change) | (after > UINT16_MAX))) |
+               ((change < 0) & (after < 1));
+    }
+    return !bad;
+}
+
+/* Raises refcounts of 16 bits, which was checked.  Was there anything to be raised? */
+static bool raise_quickly(const int32_t *cells, uint8_t *counts, uint64_t count)
+{
+    int32_t changed = 0;
+
+    for (uint64_t i = 0; i < count; i++) {
+        int32_t change = cells[i] > 3 ? cells[i] >> 2 : 0;
+
+        byre_put_be16(counts + i * 2, (uint16_t)(byre_get_be16(counts + i * 2) + change));
+        changed |= change;
+    }
+    return changed;
+}
+
+/* Lowers refcounts of 16 bits, which was checked: false, and nothing is changed, if one would be less than 2. */
+static bool lower_quickly(const int32_t *cells, uint8_t *counts, uint64_t count, bool *ret_changed)
+{
+    int32_t bad = 0, changed = 0;
+
+    for (uint64_t i = 0; i < count; i++) {
+        int32_t change = cells[i] < 0 ? cells[i] >> 2 : 0;
+
+        bad |= (change < 0) & (byre_get_be16(counts + i * 2) + change < 2);
+        changed |= change;
+    }
+    for (uint64_t i = 0; !bad && changed && i < count; i++) {
+        int32_t change = cells[i] < 0 ? cells[i] >> 2 : 0;
+
+        byre_put_be16(counts + i * 2, (uint16_t)(byre_get_be16(counts + i * 2) + change));
+    }
+    *ret_changed = changed;
+    return !bad;
+}
+
+/* The same as visit_chunk, for nearly all images: false if that has to be asked. */
+static bool visit_quickly(struct walk *walk, uint64_t start, uint64_t count, size_t index)
+{
+    struct byre_sweep *sweep = walk->sweep;
+    uint8_t *counts = sweep->block + index * 2;
+    bool changed = false, done = true;
+
+    if (sweep->image->header.refcount_order != 4 || !walk->loaded)
+        return false;
+    switch (walk->step) {
+    case STEP_CHECK: return check_quickly(&sweep->cells[start], counts, count);
+    case STEP_RAISE: changed = raise_quickly(&sweep->cells[start], counts, count); break;
+    case STEP_LOWER: done = lower_quickly(&sweep->cells[start], counts, count, &changed); break;
+    case STEP_MARK_LAST: return false;
+    }
+    if (done && changed) {
+        walk->first = MIN(walk->first, index * 2);
+        walk->end = MAX(walk->end, (index + count) * 2);
+    }
+    return done;
+}
+
 /* Looks at cells [start, end) of the window, which are counted by one block. */
 static int visit_chunk(struct walk *walk, uint64_t start, uint64_t end, struct byre_error *err)
 {
@@ -272,6 +345,8 @@ static int visit_chunk(struct walk *walk, uint64_t start, uint64_t end, struct b
     size_t index = (sweep->base + start) & ((UINT64_C(1) << sweep->image->refblock_bits) - 1);
     int rc = 0;
 
+    if (visit_quickly(walk, start, end - start, index))
+        return 0;
     walk->changed = false;
     for (uint64_t i = start; rc == 0 && i < end; i++) {
         if (sweep->cells[i] >> 2 == 0)

@@ -56,10 +56,20 @@ static inline int32_t *byre_sweep_cell(struct byre_sweep *sweep, uint64_t cluste
     return index < sweep->count ? &sweep->cells[index] : NULL;
 }
 
-/*
- * Adds `times` (which may be negative) references to what lies in `cluster`, which is below sweep->end.  False if
- * metadata lies there, or the sum is out of all bounds.
- */
+/* Adds `times` (which may be negative) references to what lies in a cluster, which is one of the window: `index` counts
+ * from its start.  False, and nothing is added, if metadata lies there, or the sum is out of all bounds. */
+static inline bool byre_sweep_add_at(struct byre_sweep *sweep, uint64_t index, int32_t times)
+{
+    int32_t sum;
+
+    if (sweep->cells[index] & BYRE_SWEEP_METADATA || __builtin_add_overflow(sweep->cells[index], times * 4, &sum))
+        return false;
+    sweep->cells[index] = sum;
+    sweep->touched[index >> BYRE_SWEEP_CHUNK_BITS] = 1;
+    return true;
+}
+
+/* The same for a cluster that is below sweep->end, and may lie in another window: then that is only noted. */
 static inline bool byre_sweep_add(struct byre_sweep *sweep, uint64_t cluster, int32_t times)
 {
     uint64_t index = cluster - sweep->base;
@@ -69,9 +79,7 @@ static inline bool byre_sweep_add(struct byre_sweep *sweep, uint64_t cluster, in
             sweep->beyond = cluster;
         return true;
     }
-    sweep->touched[index >> BYRE_SWEEP_CHUNK_BITS] = 1;
-    return !(sweep->cells[index] & BYRE_SWEEP_METADATA) &&
-           !__builtin_add_overflow(sweep->cells[index], times * 4, &sweep->cells[index]);
+    return byre_sweep_add_at(sweep, index, times);
 }
 
 /* The same for metadata. */

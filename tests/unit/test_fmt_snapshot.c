@@ -84,12 +84,51 @@ static void snapshot_largest_lengths_do_not_wrap(void **state)
     assert_int_equal(byre_qcow2_snapshot_length(&s), (40 + 0xffffffffULL + 2 * 0xffff + 7) & ~7ULL);
 }
 
+/* Whatever is decoded is encoded as it was, with what is not known of the extra data. */
+static void snapshot_is_encoded_as_it_was(void **state)
+{
+    static const uint32_t lengths[] = { 0, 7, 8, 16, 20, 24, 40 };
+    uint8_t bytes[104], again[104];
+    struct byre_qcow2_snapshot s;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        uint32_t extra = lengths[i];
+
+        memset(bytes, 0xab, sizeof bytes);
+        make_head(bytes, extra);
+        byre_put_be32(bytes + 32, extra < 8 ? 4096 : 0); /* a size of 64 bits stands in the extra data */
+        memset(again, 0xee, sizeof again);
+        byre_qcow2_snapshot_decode(bytes, 1 << 20, &s);
+        byre_qcow2_snapshot_encode(&s, bytes + 40, again);
+        assert_memory_equal(bytes, again, 40 + extra);
+        assert_int_equal(again[40 + extra], 0xee);
+    }
+}
+
+static void snapshot_new_extra_data_is_zero_behind_what_is_known(void **state)
+{
+    const struct byre_qcow2_snapshot s = { .extra_length = 32, .vm_state_size = 5, .disk_size = 6, .icount = 7 };
+    uint8_t bytes[72];
+
+    (void)state;
+    memset(bytes, 0xee, sizeof bytes);
+    byre_qcow2_snapshot_encode(&s, NULL, bytes);
+    assert_int_equal(byre_get_be32(bytes + 32), 5);
+    assert_int_equal(byre_get_be64(bytes + 40), 5);
+    assert_int_equal(byre_get_be64(bytes + 48), 6);
+    assert_int_equal(byre_get_be64(bytes + 56), 7);
+    assert_int_equal(byre_get_be64(bytes + 64), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(snapshot_fixed_fields_are_read),
         cmocka_unit_test(snapshot_extra_data_counts_only_where_it_is_there),
         cmocka_unit_test(snapshot_largest_lengths_do_not_wrap),
+        cmocka_unit_test(snapshot_is_encoded_as_it_was),
+        cmocka_unit_test(snapshot_new_extra_data_is_zero_behind_what_is_known),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
