@@ -356,7 +356,7 @@ static void bitmaps_that_cannot_be_are_corruption(void **state)
     spoil(&engine, true, 0, 0x00000004ffffffff);
     refused(&engine, "Subclusters both allocated and zero: subcluster allocation bitmap 0x4ffffffff (guest offset 0)");
     spoil(&engine, false, 0, 0x00000000000000ff);
-    refused(&engine, "Subclusters allocated without a host cluster: subcluster allocation bitmap 0xff (guest offset 0)");
+    refused(&engine, "Subclusters allocated without a host cluster: subcluster allocation bitmap 0xff");
     spoil(&engine, false, COPIED | 0x50200, 3);
     refused(&engine, "Cluster allocation offset unaligned: 0x50200");
     spoil(&engine, false, COPIED | 0x50200, 0x300000000);
