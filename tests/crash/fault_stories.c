@@ -115,6 +115,27 @@ static void free_and_reuse(struct guest *guest)
     flush(guest);
 }
 
+/* Clusters of 16 KiB and their subclusters: the first is full before. */
+static void mix_subclusters(struct guest *guest)
+{
+    TRY(guest, guest_write(guest, 20 * K, 700));
+    TRY(guest, guest_zero(guest, 18 * K, 3 * K, 0));
+    TRY(guest, guest_zero(guest, 2 * K + 100, 3 * K, BYRE_WRITE_ZEROES_UNMAP));
+    flush(guest);
+    TRY(guest, guest_write(guest, 18 * K + 300, 3 * K));
+    TRY(guest, guest_write(guest, 3 * K, 1 * K));
+    TRY(guest, guest_compressed(guest, 32 * K, 1));
+    TRY(guest, guest_copy_up(guest, 17 * K, 7 * K));
+    flush(guest);
+    TRY(guest, guest_zero(guest, 34 * K, 1 * K, 0));
+    TRY(guest, guest_zero(guest, 16 * K, 5 * K, BYRE_WRITE_ZEROES_UNMAP));
+    TRY(guest, guest_discard(guest, 0, 16 * K));
+    flush(guest);
+    TRY(guest, guest_write(guest, 1 * K, 512));
+    TRY(guest, guest_write(guest, 40 * K, 12 * K));
+    flush(guest);
+}
+
 static void make_long(struct guest *guest, uint64_t size)
 {
     ok(guest_write(guest, 0, 2 * K));
@@ -291,6 +312,13 @@ static const struct plot plots[] = {
     { "going back to a snapshot", write_and_create, go_back, { .size = 64 * K, .cluster_bits = 10 }, true, true },
     { "going back with a disk", write_and_create, go_back,
       { .size = 64 * K, .cluster_bits = 11, .disk = true }, false, true },
+    { "subclusters", write_16_KiB, mix_subclusters,
+      { .size = 64 * K, .cluster_bits = 14, .extended = true, .backing_size = 60 * K }, true, false },
+    { "subclusters of a disk", write_16_KiB, mix_subclusters,
+      { .size = 64 * K, .cluster_bits = 14, .extended = true, .backing_size = 60 * K, .disk = true }, false, false },
+    { "growing with subclusters", write_16_KiB, grow,
+      { .size = 100 * K, .first_size = 40 * K, .cluster_bits = 14, .extended = true, .backing_size = 60 * K }, true,
+      true },
     { "a small cache", nothing, scatter, { .size = 1024 * K, .cache_bytes = 1 }, false, true },
 };
 

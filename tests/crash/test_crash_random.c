@@ -49,6 +49,12 @@ static struct guest_options random_options(unsigned *seed)
         options.refcount_order = options.refcount_order ? options.refcount_order : -1;
         options.lazy = pick(seed, 4) == 0;
     }
+    if (options.version == 3 && !options.lazy && pick(seed, 4) == 0) {
+        /* The same with subclusters: requests are as large, so clusters are fewer. */
+        options.extended = true;
+        options.cluster_bits = 14;
+        return options;
+    }
     if (pick(seed, 5) == 0)
         options.device_size = (uint64_t)(CLUSTERS * 3 + 16) << options.cluster_bits;
     return options;
@@ -62,7 +68,8 @@ struct range {
 static struct range random_range(const struct guest *guest, unsigned *seed)
 {
     uint64_t size = guest_size(guest);
-    unsigned cluster_bits = byre_qcow2_header(guest->image)->cluster_bits;
+    unsigned cluster_bits = guest->options.extended && pick(seed, 2)
+                                ? 9 : byre_qcow2_header(guest->image)->cluster_bits;
     struct range range = { pick(seed, (unsigned)size), 1 + pick(seed, 4u << cluster_bits) };
 
     if (pick(seed, 2)) {

@@ -110,6 +110,22 @@ static inline void make_image(const char *name, uint64_t size, uint32_t cluster_
     must(byre_create(name, &options, err));
 }
 
+/* The same with subclusters; clusters of 16 KiB at least. */
+static inline void make_extended_image(const char *name, uint64_t size, uint32_t cluster_size, const char *backing,
+                                       const char *backing_format)
+{
+    const struct byre_create_options options = {
+        .format = "qcow2",
+        .size = size,
+        .cluster_size = cluster_size,
+        .extended_l2 = true,
+        .backing_name = backing,
+        .backing_format = backing_format,
+    };
+
+    must(byre_create(name, &options, err));
+}
+
 static inline struct byre_disk *open_disk(const char *name, bool writable)
 {
     const struct byre_open_options options = { .writable = writable };

@@ -110,6 +110,18 @@ static void scribble(struct byre_disk *disk, int times)
     }
 }
 
+/* Of random size; some have subclusters. */
+static void make_any_image(const char *name, const char *below, const char *format)
+{
+    uint64_t size = random_below(2 * M) + 1;
+    uint32_t cluster_size = 512u << random_below(9);
+
+    if (random_below(3))
+        make_image(path(name), size, cluster_size, below, format);
+    else
+        make_extended_image(path(name), size, MAX(cluster_size, 16u << 10), below, format);
+}
+
 /* A chain of qcow2 images of random sizes over a raw file with holes; the path of its top is "0". */
 static void make_random_chain(void)
 {
@@ -122,8 +134,7 @@ static void make_random_chain(void)
     assert_int_equal(truncate(path("raw"), (off_t)(random_below(2 * M) + 4000)), 0);
     for (int i = DEPTH - 1; i >= 0; i--) {
         snprintf(name, sizeof name, "%d", i);
-        make_image(path(name), random_below(2 * M) + 1, (uint32_t)(512u << random_below(9)), below,
-                   strcmp(below, "raw") == 0 ? "raw" : "qcow2");
+        make_any_image(name, below, strcmp(below, "raw") == 0 ? "raw" : "qcow2");
         disk = open_disk(path(name), true);
         scribble(disk, 12);
         close_disk(disk);
@@ -180,6 +191,36 @@ static void map_stays_under_its_budget(void **state)
     }
     assert_true(byre_flat_map_bytes(disk->map) > budget / 2);
     close_disk(disk);
+}
+
+/* Looks all of it up; returns how many bytes the map takes then. */
+static uint64_t bytes_for_all(struct byre_disk *disk)
+{
+    struct byre_extent extent;
+
+    for (uint64_t goff = 0; goff < byre_get_size(disk); goff += 2 * K)
+        assert_int_equal(byre_flat_map_lookup(disk->map, goff, 1, false, &extent, 1, NULL), 1);
+    return byre_flat_map_bytes(disk->map);
+}
+
+static void subclusters_cost_memory_where_they_differ(void **state)
+{
+    struct byre_disk *plain, *extended;
+    uint64_t bytes;
+
+    (void)state;
+    make_image(path("plain"), 128 * M, 64 * K, NULL, NULL);
+    make_extended_image(path("extended"), 128 * M, 64 * K, NULL, NULL);
+    plain = open_disk(path("plain"), true);
+    extended = open_disk(path("extended"), true);
+    put(plain, 0, 3 * M, 1);
+    put(extended, 0, 3 * M, 1);
+    bytes = bytes_for_all(plain);
+    assert_int_equal(bytes_for_all(extended), bytes);
+    put(extended, 40 * M, 2 * K, 1); /* one of 4 chunks of 32 MiB; one of its 32 parts is made finer */
+    assert_int_equal(bytes_for_all(extended), bytes + bytes / 4);
+    close_disk(plain);
+    close_disk(extended);
 }
 
 /* Somebody looks at the map for long, while others look at all of it. */
@@ -461,6 +502,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(lookup_says_what_the_chain_says),
         TEST(map_stays_under_its_budget),
+        TEST(subclusters_cost_memory_where_they_differ),
         TEST(chunks_that_may_be_looked_at_are_kept_within_bounds),
         TEST(lookup_of_what_is_known_reads_nothing),
         TEST(write_is_seen_at_once_where_another_layer_was_known),

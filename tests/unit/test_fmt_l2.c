@@ -51,6 +51,59 @@ static void entry_masks_cover_every_bit_once(void **state)
     assert_int_equal(byre_l2_offset(0xffffffffffffffff), 0x00fffffffffffe00);
 }
 
+static void subclusters_are_what_flags_and_bitmap_say(void **state)
+{
+    static const struct {
+        struct byre_l2_entry entry;
+        unsigned version;
+        bool extended;
+        enum byre_l2_place place;
+        struct byre_subclusters are;
+    } cases[] = {
+        { { 0, 0 }, 3, false, BYRE_PLACE_NONE, { 0, 0 } },
+        { { 1, 0 }, 3, false, BYRE_PLACE_NONE, { 0, 1 } },
+        { { 1, 0 }, 2, false, BYRE_PLACE_NONE, { 0, 0 } },
+        { { 0x8000000000050000, 0 }, 3, false, BYRE_PLACE_CLUSTER, { 1, 0 } },
+        { { 0x8000000000050001, 0 }, 3, false, BYRE_PLACE_CLUSTER, { 0, 1 } },
+        { { 0x8000000000050001, 0 }, 2, false, BYRE_PLACE_CLUSTER, { 1, 0 } },
+        { { 0x4000000000050001, 0 }, 3, false, BYRE_PLACE_COMPRESSED, { 1, 0 } },
+        { { 0, 0 }, 3, true, BYRE_PLACE_NONE, { 0, 0 } },
+        { { 1, 0 }, 3, true, BYRE_PLACE_NONE, { 0, 0 } }, /* no flag there */
+        { { 0, 0x8000000100000000 }, 3, true, BYRE_PLACE_NONE, { 0, 0x80000001 } },
+        { { 0x8000000000050001, 0x00f000008000000f }, 3, true, BYRE_PLACE_CLUSTER, { 0x8000000f, 0x00f00000 } },
+        { { 0x8000000000050000, 0 }, 3, true, BYRE_PLACE_CLUSTER, { 0, 0 } },
+        { { 0x4000000000050001, 3 }, 3, true, BYRE_PLACE_COMPRESSED, { 0xffffffff, 0 } },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct byre_subclusters found = byre_l2_subclusters(cases[i].entry, cases[i].version, cases[i].extended);
+
+        assert_int_equal(byre_l2_place(cases[i].entry), cases[i].place);
+        assert_int_equal(found.data, cases[i].are.data);
+        assert_int_equal(found.zero, cases[i].are.zero);
+    }
+}
+
+static void entry_is_what_it_was_made_of(void **state)
+{
+    uint8_t bytes[16];
+    struct byre_l2_entry entry = byre_l2_standard_entry(0x50000, (struct byre_subclusters){ 6, 1 }, 3, true);
+
+    (void)state;
+    assert_int_equal(entry.word, 0x8000000000050000);
+    assert_int_equal(entry.bitmap, 0x0000000100000006);
+    byre_l2_entry_store(bytes, true, entry);
+    assert_int_equal(bytes[0], 0x80);
+    assert_int_equal(bytes[15], 6);
+    assert_true(byre_l2_entry_equal(byre_l2_entry_load(bytes, true), entry));
+    assert_int_equal(byre_l2_entry_load(bytes, false).bitmap, 0);
+    entry = byre_l2_standard_entry(0, (struct byre_subclusters){ 0, 1 }, 3, false);
+    assert_int_equal(entry.word, 1);
+    entry = byre_l2_standard_entry(0, (struct byre_subclusters){ 0, 1 }, 2, false);
+    assert_int_equal(entry.word, 0);
+}
+
 /* Worked by hand from the specification: x = 62 - (cluster_bits - 8). */
 static void compressed_descriptor_matches_the_format(void **state)
 {
@@ -98,6 +151,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entry_kind_follows_flags_and_version),
+        cmocka_unit_test(subclusters_are_what_flags_and_bitmap_say),
+        cmocka_unit_test(entry_is_what_it_was_made_of),
         cmocka_unit_test(entry_masks_cover_every_bit_once),
         cmocka_unit_test(compressed_descriptor_matches_the_format),
         cmocka_unit_test(compressed_random_descriptors_come_back),
