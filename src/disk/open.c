@@ -22,6 +22,7 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
+#include "disk/encrypt.h"
 #include "disk/flat_map.h"
 #include "disk/inflated.h"
 #include "disk/move.h"
@@ -57,8 +58,8 @@ static void remove_file(const struct byre_layer *layer)
     dev_t dev;
     ino_t ino;
 
-    if (byre_file_identity(layer->store, &dev, &ino) && lstat(layer->name, &st) == 0 &&
-        st.st_dev == dev && st.st_ino == ino)
+    if (byre_file_identity(layer->file_store ? layer->file_store : layer->store, &dev, &ino) &&
+        lstat(layer->name, &st) == 0 && st.st_dev == dev && st.st_ino == ino)
         unlink(layer->name);
 }
 
@@ -66,6 +67,7 @@ static int close_layer(struct byre_layer *layer, struct byre_error *err)
 {
     int r = layer->qcow2 ? byre_qcow2_close(layer->qcow2, err) : 0;
 
+    byre_layer_close_luks(layer);
     byre_store_close(layer->store);
     json_decref(layer->shown);
     free(layer->name);
@@ -159,15 +161,19 @@ static int check_qcow2_options(const struct byre_qcow2_header *header, const str
 }
 
 static int open_qcow2(struct byre_layer *layer, bool top, bool writable, const struct byre_node_qcow2 *wanted,
-                      struct byre_error *err)
+                      const struct byre_secrets *secrets, struct byre_error *err)
 {
     struct byre_qcow2_open_options options = {
         .writable = writable,
         .cache_bytes = top ? wanted->cache_bytes : LAYER_CACHE,
         .lazy_set = wanted->lazy_set,
         .lazy = wanted->lazy,
+        .crypt_format = wanted->crypt_format,
     };
-    int r = byre_qcow2_open(layer->store, &options, &layer->qcow2, err);
+    int r = byre_encrypt_find(secrets, wanted->key_secret, &options.password, err);
+
+    if (r == 0)
+        r = byre_qcow2_open(layer->store, &options, &layer->qcow2, err);
 
     if (r == 0)
         r = check_qcow2_options(byre_qcow2_header(layer->qcow2), wanted, err);
@@ -188,7 +194,6 @@ static int take_node(struct byre_layer *layer, struct byre_source *source, struc
     layer->name = name;
     layer->has_exact = node->exact != NULL;
     layer->store = STEAL(node->store);
-    layer->data = layer->store;
     layer->shown = STEAL(node->full);
     layer->path = STEAL(node->path);
     layer->file_name = STEAL(source->file_name);
@@ -196,12 +201,13 @@ static int take_node(struct byre_layer *layer, struct byre_source *source, struc
     layer->has_file = node->has_file;
     layer->dev = node->dev;
     layer->ino = node->ino;
-    layer->probed_raw = source->probed && !source->is_qcow2;
+    layer->probed_raw = source->probed && !source->is_qcow2 && !source->is_luks;
     return 0;
 }
 
 /* Appends the layer that the source holds, and opens the image in it. */
-static int add_source(struct byre_disk *disk, struct byre_source *source, bool writable, struct byre_error *err)
+static int add_source(struct byre_disk *disk, struct byre_source *source, bool writable,
+                      const struct byre_secrets *secrets, struct byre_error *err)
 {
     bool top = disk->layer_count == 0;
     struct byre_layer *layer = byre_disk_add_layer(disk, "");
@@ -217,40 +223,14 @@ static int add_source(struct byre_disk *disk, struct byre_source *source, bool w
         disk->map_bytes = source->qcow2.map_bytes;
     }
     if (source->is_qcow2)
-        r = open_qcow2(layer, top, writable && top, &source->qcow2, err);
+        r = open_qcow2(layer, top, writable && top, &source->qcow2, secrets, err);
+    else if (source->is_luks)
+        r = byre_layer_open_luks(layer, source->key_secret, secrets, err);
     else
         r = open_raw(layer, err);
     if (r < 0 && top)
         strip_name(err, layer->store->name);
     return r;
-}
-
-/* The identity that byre_file_identity would tell of the file at `name`: false if there is none. */
-static bool identity_of(const char *name, dev_t *ret_dev, ino_t *ret_ino)
-{
-    struct stat st;
-
-    if (stat(name, &st) < 0)
-        return false;
-    *ret_dev = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
-    *ret_ino = S_ISBLK(st.st_mode) ? 0 : st.st_ino;
-    return true;
-}
-
-bool byre_disk_has_file(const struct byre_disk *disk, const char *path)
-{
-    dev_t dev;
-    ino_t ino;
-
-    if (!identity_of(path, &dev, &ino))
-        return false;
-    for (unsigned i = 0; i < disk->layer_count; i++) {
-        const struct byre_layer *layer = &disk->layers[i];
-
-        if (layer->has_file && layer->dev == dev && layer->ino == ino)
-            return true;
-    }
-    return false;
 }
 
 /* --- the chain ------------------------------------------------------------------------------------------ */
@@ -354,6 +334,7 @@ static int open_below(struct byre_disk *disk, struct below *below, const struct 
         .force_share = mode->force_share,
         .no_lock = mode->no_lock,
         .protocol_backing = mode->protocol_backing,
+        .secrets = mode->secrets,
         .chain = disk,
         .depth = mode->depth,
     };
@@ -369,7 +350,7 @@ static int open_below(struct byre_disk *disk, struct below *below, const struct 
     if (r == 0)
         r = byre_source_open(tree, &own, true, &source, err);
     if (r == 0)
-        r = add_source(disk, &source, false, err);
+        r = add_source(disk, &source, false, mode->secrets, err);
     if (r == 0)
         r = below_of(disk, &source, below, err);
     byre_source_done(&source);
@@ -402,6 +383,7 @@ static struct byre_node_mode mode_of(const struct byre_open_options *options)
         .force_share = options->force_share,
         .no_lock = options->no_lock,
         .protocol_backing = options->protocol_backing,
+        .secrets = options->secrets,
     };
 }
 
@@ -460,6 +442,12 @@ static uint32_t smallest_cluster(const struct byre_disk *disk)
     return grain == UINT32_MAX ? RAW_GRAIN : grain;
 }
 
+/* Where plain clusters lie is the engine's to say. */
+static void set_data(struct byre_layer *layer)
+{
+    layer->data = layer->qcow2 ? byre_qcow2_data(layer->qcow2) : layer->store;
+}
+
 int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *options,
                        struct byre_error *err)
 {
@@ -467,6 +455,8 @@ int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *o
     struct byre_qcow2_below below = { .opaque = disk, .remapped = remapped };
     int r;
 
+    for (unsigned i = 0; i < disk->layer_count; i++)
+        set_data(&disk->layers[i]);
     disk->size = top->size;
     disk->grain = smallest_cluster(disk);
     disk->writable = options->writable;
@@ -496,7 +486,7 @@ static int open_source(struct byre_disk *disk, struct byre_source *source, const
                        const struct byre_open_options *options, struct byre_error *err)
 {
     struct below below = { .name = NULL };
-    int r = add_source(disk, source, options->writable, err);
+    int r = add_source(disk, source, options->writable, mode->secrets, err);
 
     if (r == 0 && !options->no_backing) {
         r = below_of(disk, source, &below, err);

@@ -19,6 +19,7 @@
 #include "base/epoch.h"
 #include "base/rangelock.h"
 #include "base/tally.h"
+#include "qcow2/crypt.h"
 #include "qcow2/fmt_header.h"
 #include "qcow2/fmt_l2.h"
 #include "qcow2/fmt_refcount.h"
@@ -48,7 +49,8 @@ struct byre_conflict {
 struct byre_qcow2 {
     /* Fixed while the image is open. */
     struct byre_store *store; /* the metadata, and the compressed clusters */
-    struct byre_store *data;  /* the plain clusters: the same store */
+    struct byre_store *data;  /* the plain clusters: the same store, or what stands on it (crypt.h) */
+    struct byre_image_crypt crypt;
     struct byre_qcow2_below below;
     unsigned cluster_bits;
     uint32_t cluster_size;

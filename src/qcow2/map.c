@@ -32,6 +32,10 @@ struct byre_extent byre_l2_extent(const struct byre_qcow2 *image, uint64_t entry
         extent.kind = BYRE_EXTENT_DATA;
         extent.exclusive = entry & BYRE_L2_COPIED;
         extent.hoff = byre_l2_offset(entry);
+        if (image->header.crypt_method == BYRE_QCOW2_CRYPT_AES) { /* see crypt_aes.c */
+            extent.exclusive = false;
+            extent.hoff = goff;
+        }
         break;
     case BYRE_CLUSTER_COMPRESSED:
         extent.kind = BYRE_EXTENT_COMPRESSED;

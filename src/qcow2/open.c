@@ -88,6 +88,7 @@ void byre_image_free(struct byre_qcow2 *image)
     vec_done(&image->frees_committing);
     vec_done(&image->frees_durable);
     vec_done(&image->unlinked_l2);
+    byre_image_crypt_done(image);
     byre_tally_done(&image->metadata);
     byre_slices_done(&image->slices);
     byre_table_done(&image->l1);
@@ -109,10 +110,6 @@ static int refuse(const struct byre_store *store, const char *what, struct byre_
 static int check_readable(const struct byre_store *store, const struct byre_qcow2_header *header,
                           struct byre_error *err)
 {
-    if (header->crypt_method == 1)
-        return refuse(store, "AES-CBC encryption (crypt_method 1) is not supported", err);
-    if (header->crypt_method)
-        return refuse(store, "LUKS encryption (crypt_method 2) is not supported", err);
     if (header->incompatible & BYRE_QCOW2_INCOMPAT_DATA_FILE)
         return refuse(store, "external data files (incompatible feature bit 2) are not supported", err);
     if (!byre_codec_has(header->compression))
@@ -213,6 +210,11 @@ int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_optio
     if (rc < 0)
         return rc;
     image->writable = options->writable;
+    rc = byre_image_crypt_open(image, options->crypt_format, options->password, err);
+    if (rc < 0) {
+        byre_image_free(image);
+        return rc;
+    }
     image->sealed = true;
     image->lazy = image->header.compatible & BYRE_QCOW2_COMPAT_LAZY_REFCOUNTS;
     if (options->lazy_set && image->header.version >= 3)

@@ -16,7 +16,10 @@
 #include "qcow2/fmt_header.h"
 #include "store/store.h"
 
+struct byre_luks_options;
+struct byre_luks_volume;
 struct byre_qcow2;
+struct byre_secret;
 
 typedef VEC(struct byre_extent) byre_extent_vec;
 
@@ -32,6 +35,8 @@ struct byre_qcow2_below {
 struct byre_qcow2_open_options {
     bool writable;
     uint64_t cache_bytes;     /* budget for metadata slices; 0: the default, 16 MiB */
+    const char *crypt_format; /* "luks" or "aes": what an encrypted image has to be; NULL: either */
+    const struct byre_secret *password; /* of an encrypted image, which cannot be opened without; or NULL */
     bool lazy_set, lazy;      /* with lazy_set: refcounts may lag, or not, whatever the header says; version 3 */
 };
 
@@ -48,6 +53,12 @@ int byre_qcow2_close(struct byre_qcow2 *image, struct byre_error *err);
 
 /* The parsed header; unchanged while the image is open, table positions apart. */
 const struct byre_qcow2_header *byre_qcow2_header(const struct byre_qcow2 *image);
+
+/* The store that extents of kind data lie in: the image's own, or a filter on it, which lives as long as the image. */
+struct byre_store *byre_qcow2_data(struct byre_qcow2 *image);
+
+/* The LUKS header of an encrypted image, for its key slots; NULL: it is none, or of the encryption of old. */
+struct byre_luks_volume *byre_qcow2_luks(struct byre_qcow2 *image);
 
 void byre_qcow2_set_below(struct byre_qcow2 *image, const struct byre_qcow2_below *below);
 
@@ -68,6 +79,8 @@ struct byre_qcow2_create_options {
     enum byre_preallocation preallocation;
     const char *backing_name;    /* NULL: none */
     const char *backing_format;  /* NULL: not recorded */
+    const struct byre_luks_options *luks; /* encrypt it so, with `password`; NULL: plain */
+    const struct byre_secret *password;
 };
 
 /* Checks which options go together, and that there is such an image: -EINVAL, or -ENOTSUP if this build cannot

@@ -88,7 +88,5 @@ refused -f qcow2 '' 1M
 run_fails 1 "^byre: x: Option 'extended_l2=on' is not supported\$" "$BYRE" create -f qcow2 -o extended_l2=on x 1M
 run_fails 1 "^byre: x: Option 'data_file=d' is not supported\$" "$BYRE" create -f qcow2 -o data_file=d x 1M
 run_fails 1 "^byre: x: Option 'encryption=on' is not supported\$" "$BYRE" create -f qcow2 -o encryption=on x 1M
-run_fails 1 "^byre: x: Option 'encrypt.format=luks' is not supported\$" \
-    "$BYRE" create -f qcow2 -o encrypt.format=luks x 1M
 assert_missing x
 assert_missing d
