@@ -190,7 +190,9 @@ int byre_layer_open_luks(struct byre_layer *layer, const char *key_id, const str
         r = unlock(layer, password, err);
     if (r == 0)
         r = byre_store_size(layer->store, &size, err);
-    if (r == 0)
+    if (r < 0)
+        byre_error_prepend(err, "Could not open '%s': ", layer->store->name);
+    else
         layer->size = byre_round_up(MIN(size, byre_round_down(INT64_MAX, BYRE_SECTOR)), BYRE_SECTOR);
     return r;
 }
