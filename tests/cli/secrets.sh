@@ -151,7 +151,7 @@ pid=$!
 exec 7>commands
 echo 'read 0 512' >&7
 deadline=$((SECONDS + 20))
-until grep -q '^read 512' answers; do
+until grep -q 'read 512/512' answers; do
     [ "$SECONDS" -lt "$deadline" ] || fail 'byre io does not answer'
     kill -0 "$pid" || fail 'byre io has ended'
 done
