@@ -146,6 +146,7 @@ for words in "info $qcow2" "map $luks" "check $qcow2" "convert $luks none/x" "co
 done
 ! grep -q hunter2 over.qcow2 || fail 'the password is in an image'
 mkfifo commands
+: >answers
 "$BYRE" io --object $good --image-opts $qcow2 <commands >answers 2>&1 &
 pid=$!
 exec 7>commands
