@@ -28,10 +28,13 @@ struct byre_check_result {
     bool statistics_valid;
 };
 
+struct byre_secrets;
+
 struct byre_check_options {
     const char *format; /* NULL: probe */
     unsigned repair;    /* enum byre_repair; 0: look only */
     bool force_share;   /* -U, without repair */
+    const struct byre_secrets *secrets; /* as in struct byre_open_options; metadata is not encrypted */
     /* Each finding as a line of text without newline, e.g. "ERROR cluster 5 refcount=0 reference=1",
      * "Leaked cluster 7 refcount=1 reference=0", "Repairing ...".  May be NULL. */
     void (*report)(void *opaque, const char *line);

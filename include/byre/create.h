@@ -14,8 +14,20 @@
 extern "C" {
 #endif
 
+/* How an image is encrypted.  Names are QEMU's; NULL, and an iter_time of 0, are its defaults. */
+struct byre_encrypt_options {
+    const char *format;         /* qcow2: "luks"; NULL: it is not encrypted.  "aes" is refused */
+    const char *key_secret;     /* the id of the secret that holds the password */
+    const char *cipher_alg;     /* "aes-128", "aes-192", "aes-256" (default) */
+    const char *cipher_mode;    /* "xts" (default), "cbc", "ecb", "ctr" */
+    const char *ivgen_alg;      /* "plain", "plain64" (default), "essiv" */
+    const char *ivgen_hash_alg; /* of essiv: "sha256" */
+    const char *hash_alg;       /* of the keys: "sha256" */
+    uint64_t iter_time;         /* milliseconds that trying a password shall take; 0: 2000 */
+};
+
 struct byre_create_options {
-    const char *format;         /* "raw" or "qcow2" */
+    const char *format;         /* "raw", "qcow2" or "luks" */
     uint64_t size;              /* virtual size, bytes; rounded up to 512 by qcow2 and raw alike */
     uint32_t cluster_size;      /* qcow2: bytes; 0: 65536 */
     const char *compat;         /* qcow2: "0.10"/"v2" or "1.1"/"v3"; NULL: v3 */
@@ -30,6 +42,8 @@ struct byre_create_options {
                                    made, or truncated */
     bool data_file_raw;         /* ... which reads as the disk does, without the image */
     bool keep_data_file;        /* ... which is there, and keeps what it holds */
+    struct byre_encrypt_options encrypt; /* qcow2 and luks */
+    const struct byre_secrets *secrets;  /* that `encrypt` refers to, or NULL */
 };
 
 /*
@@ -46,11 +60,11 @@ int byre_create_check_name(const char *name, struct byre_error *err);
 /*
  * Opens the backing file that an image at `name` would have and returns its virtual size and format (a static
  * string); relative names are taken relative to the directory of `name`.  `backing_name` may be any name; those in
- * the images below are followed where `protocol_backing`, as in struct byre_open_options, says so.
+ * the images below are followed where `protocol_backing`, as in struct byre_open_options, says so; `secrets` as there.
  */
 int byre_create_check_backing(const char *name, const char *backing_name, const char *backing_format,
-                              bool protocol_backing, uint64_t *ret_size, const char **ret_format,
-                              struct byre_error *err);
+                              bool protocol_backing, const struct byre_secrets *secrets, uint64_t *ret_size,
+                              const char **ret_format, struct byre_error *err);
 
 /* As byre_create, and leaves the new image open for writing: nothing but zeros, or what the backing file shows.
  * It is not an image until byre_seal; byre_close of an unsealed disk removes a file that this call made. */

@@ -28,6 +28,7 @@ extern "C" {
 
 struct byre_disk;
 struct byre_snapshot_selector; /* byre/snapshot.h */
+struct byre_secrets;
 
 enum byre_detect_zeroes {
     BYRE_DETECT_ZEROES_OFF,
@@ -36,7 +37,7 @@ enum byre_detect_zeroes {
 };
 
 struct byre_open_options {
-    const char *format;      /* "raw", "qcow2", or NULL: probe */
+    const char *format;      /* "raw", "qcow2", "luks", or NULL: probe */
     enum byre_cache cache;   /* of the top image; backing files share it */
     bool writable;
     bool no_backing;         /* the top image alone: what it lacks reads as zero */
@@ -51,6 +52,7 @@ struct byre_open_options {
     const char *backing_format, *backing_options; /* `format` and `options` of that */
     const struct byre_snapshot_selector *snapshot; /* the disk as this snapshot of the top image has it, with its size
                                                       and VM state; not `writable`; -ENOENT; NULL: as it is */
+    const struct byre_secrets *secrets; /* that options refer to: only while the disk is opened; or NULL */
 };
 
 /*
@@ -135,7 +137,8 @@ int byre_extents(struct byre_disk *disk, uint64_t goff, uint64_t length,
 /* The chain, top first.  Strings live as long as the disk. */
 unsigned byre_layer_count(const struct byre_disk *disk);
 const char *byre_layer_name(const struct byre_disk *disk, unsigned layer);   /* as QEMU prints it: short, or json: */
-const char *byre_layer_format(const struct byre_disk *disk, unsigned layer); /* "raw", "qcow2" */
+const char *byre_layer_format(const struct byre_disk *disk, unsigned layer); /* "raw", "qcow2", "luks" */
+bool byre_layer_is_encrypted(const struct byre_disk *disk, unsigned layer);
 
 /* What host offsets of the layer count from: the name of what its format stands on, and the place of its start there,
  * which is 0 but for a raw image with an offset. */

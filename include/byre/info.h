@@ -29,6 +29,21 @@ struct byre_bitmap_info {
     bool in_use, enabled;
 };
 
+struct byre_luks_slot_info {
+    bool active;
+    uint32_t iters, stripes; /* of an active slot */
+    uint64_t key_offset;     /* bytes from the header on */
+};
+
+/* What a LUKS header says. */
+struct byre_luks_info {
+    const char *ivgen_alg, *ivgen_hash_alg, *hash_alg, *cipher_alg, *cipher_mode; /* ivgen_hash_alg may be NULL */
+    char uuid[41];
+    struct byre_luks_slot_info slots[8];
+    uint64_t payload_offset; /* bytes from the header on */
+    uint32_t master_key_iters;
+};
+
 struct byre_info {
     char *name;             /* as QEMU prints it: short, or json: */
     const char *format;     /* the driver at the top: "raw", "qcow2", "file", "compress", ... */
@@ -47,7 +62,8 @@ struct byre_info {
     const char *compression_type; /* "zlib", "zstd" */
     char *data_file;        /* external data file, or NULL */
     bool data_file_raw;
-    const char *encryption_format; /* "aes", "luks", or NULL */
+    const char *encryption_format; /* "aes", "luks", or NULL; of luks itself "luks" */
+    struct byre_luks_info luks;    /* with "luks" */
     struct byre_snapshot_info *snapshots;
     unsigned snapshot_count;
     struct byre_bitmap_info *bitmaps;
@@ -60,6 +76,12 @@ struct byre_info {
  */
 int byre_info_read(const char *name, const char *format, bool force_share, struct byre_info *ret_info,
                    struct byre_error *err);
+
+struct byre_secrets;
+
+/* The same, with what options of nodes that the image stands on refer to.  The image itself is not unlocked. */
+int byre_info_read_as(const char *name, const char *format, bool force_share, const struct byre_secrets *secrets,
+                      struct byre_info *ret_info, struct byre_error *err);
 void byre_info_done(struct byre_info *info);
 
 #ifdef __cplusplus

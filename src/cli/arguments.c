@@ -77,7 +77,7 @@ int byre_argument_source_cache(const char *text, enum byre_cache *ret_cache)
 
 bool byre_argument_format_known(const char *format)
 {
-    return strcmp(format, "raw") == 0 || strcmp(format, "qcow2") == 0;
+    return strcmp(format, "raw") == 0 || strcmp(format, "qcow2") == 0 || strcmp(format, "luks") == 0;
 }
 
 int byre_argument_output(const char *text, bool *ret_json)

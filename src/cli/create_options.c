@@ -18,11 +18,13 @@
 #include "base/cleanup.h"
 #include "cli/arguments.h"
 #include "cli/message.h"
+#include "cli/objects.h"
 
 enum option_type { TYPE_TEXT, TYPE_SIZE, TYPE_NUMBER, TYPE_BOOL };
 
 #define RAW 1u
 #define QCOW2 2u
+#define LUKS 4u
 
 struct format_option {
     const char *name;
@@ -36,21 +38,28 @@ struct format_option {
 
 static const struct format_option table[] = {
     { "encryption", TYPE_BOOL, QCOW2, 0, NULL, "off", NULL },
-    { "encrypt.format", TYPE_TEXT, QCOW2, 0, NULL, "", NULL },
-    { "encrypt.key-secret", TYPE_TEXT, QCOW2, 0, NULL, "", NULL },
-    { "encrypt.cipher-alg", TYPE_TEXT, QCOW2, 0, NULL, "", NULL },
-    { "encrypt.cipher-mode", TYPE_TEXT, QCOW2, 0, NULL, "", NULL },
-    { "encrypt.ivgen-alg", TYPE_TEXT, QCOW2, 0, NULL, "", NULL },
-    { "encrypt.ivgen-hash-alg", TYPE_TEXT, QCOW2, 0, NULL, "", NULL },
-    { "encrypt.hash-alg", TYPE_TEXT, QCOW2, 0, NULL, "", NULL },
-    { "encrypt.iter-time", TYPE_NUMBER, QCOW2, 0, NULL, "", NULL },
+    { "encrypt.format", TYPE_TEXT, QCOW2, 0, NULL, NULL, "Encrypt the image, format choices: 'luks'" },
+    { "encrypt.key-secret", TYPE_TEXT, QCOW2, 0, NULL, NULL, "ID of secret providing the LUKS passphrase" },
+    { "encrypt.cipher-alg", TYPE_TEXT, QCOW2, 0, NULL, NULL, "Name of encryption cipher algorithm" },
+    { "encrypt.cipher-mode", TYPE_TEXT, QCOW2, 0, NULL, NULL, "Name of encryption cipher mode" },
+    { "encrypt.ivgen-alg", TYPE_TEXT, QCOW2, 0, NULL, NULL, "Name of IV generator algorithm" },
+    { "encrypt.ivgen-hash-alg", TYPE_TEXT, QCOW2, 0, NULL, NULL, "Name of IV generator hash algorithm" },
+    { "encrypt.hash-alg", TYPE_TEXT, QCOW2, 0, NULL, NULL, "Name of encryption hash algorithm" },
+    { "encrypt.iter-time", TYPE_NUMBER, QCOW2, 0, NULL, NULL, "Time to spend in PBKDF in milliseconds" },
     { "cluster_size", TYPE_SIZE, QCOW2, 0, "65536", NULL, "qcow2 cluster size" },
     { "extended_l2", TYPE_BOOL, QCOW2, 0, "off", NULL, "Extended L2 tables" },
     { "preallocation", TYPE_TEXT, QCOW2, 0, NULL, NULL,
       "Preallocation mode (allowed values: off, metadata, falloc, full)" },
     { "compression_type", TYPE_TEXT, QCOW2, 0, "zlib", NULL,
       "Compression method used for image cluster compression" },
-    { "size", TYPE_SIZE, RAW | QCOW2, 0, NULL, NULL, "Virtual disk size" },
+    { "size", TYPE_SIZE, RAW | QCOW2 | LUKS, 0, NULL, NULL, "Virtual disk size" },
+    { "key-secret", TYPE_TEXT, LUKS, 0, NULL, NULL, "ID of the secret that provides the keyslot passphrase" },
+    { "cipher-alg", TYPE_TEXT, LUKS, 0, NULL, NULL, "Name of encryption cipher algorithm" },
+    { "cipher-mode", TYPE_TEXT, LUKS, 0, NULL, NULL, "Name of encryption cipher mode" },
+    { "ivgen-alg", TYPE_TEXT, LUKS, 0, NULL, NULL, "Name of IV generator algorithm" },
+    { "ivgen-hash-alg", TYPE_TEXT, LUKS, 0, NULL, NULL, "Name of IV generator hash algorithm" },
+    { "hash-alg", TYPE_TEXT, LUKS, 0, NULL, NULL, "Name of encryption hash algorithm" },
+    { "iter-time", TYPE_NUMBER, LUKS, 0, NULL, NULL, "Time to spend in PBKDF in milliseconds" },
     { "compat", TYPE_TEXT, QCOW2, 0, NULL, NULL, "Compatibility level (v2 [0.10] or v3 [1.1])" },
     { "backing_file", TYPE_TEXT, QCOW2, 0, NULL, NULL, "File name of a base image" },
     { "backing_fmt", TYPE_TEXT, QCOW2, 0, NULL, NULL, "Image format of the base image" },
@@ -59,17 +68,17 @@ static const struct format_option table[] = {
     { "keep_data_file", TYPE_BOOL, QCOW2, 0, NULL, NULL, "The external data file is there, and keeps its contents" },
     { "lazy_refcounts", TYPE_BOOL, QCOW2, 0, "off", NULL, "Postpone refcount updates" },
     { "refcount_bits", TYPE_NUMBER, QCOW2, 0, "16", NULL, "Width of a reference count entry in bits" },
-    { "preallocation", TYPE_TEXT, 0, RAW, NULL, NULL,
+    { "preallocation", TYPE_TEXT, 0, RAW | LUKS, NULL, NULL,
       "Preallocation mode (allowed values: off, falloc, full)" },
-    { "nocow", TYPE_BOOL, 0, RAW | QCOW2, NULL, "off", NULL },
-    { "extent_size_hint", TYPE_SIZE, 0, RAW | QCOW2, NULL, "0", NULL },
+    { "nocow", TYPE_BOOL, 0, RAW | QCOW2 | LUKS, NULL, "off", NULL },
+    { "extent_size_hint", TYPE_SIZE, 0, RAW | QCOW2 | LUKS, NULL, "0", NULL },
 };
 
 _Static_assert(ARRAY_LEN(table) <= BYRE_CREATE_VALUES_MAX, "room for every option");
 
 static unsigned format_bit(const char *format)
 {
-    return strcmp(format, "qcow2") == 0 ? QCOW2 : RAW;
+    return strcmp(format, "qcow2") == 0 ? QCOW2 : strcmp(format, "luks") == 0 ? LUKS : RAW;
 }
 
 /* The index in the table, or -1. */
@@ -342,6 +351,31 @@ void byre_create_values_print(const struct byre_create_values *values, const cha
     fflush(stdout);
 }
 
+/* The options of encryption, which qcow2 has under other names than luks. */
+static void apply_encryption(const struct byre_create_values *values, struct byre_encrypt_options *options)
+{
+    const struct {
+        const char *name;
+        const char **text;
+    } texts[] = {
+        { "encrypt.format", &options->format },
+        { "encrypt.key-secret", &options->key_secret },
+        { "encrypt.cipher-alg", &options->cipher_alg },
+        { "encrypt.cipher-mode", &options->cipher_mode },
+        { "encrypt.ivgen-alg", &options->ivgen_alg },
+        { "encrypt.ivgen-hash-alg", &options->ivgen_hash_alg },
+        { "encrypt.hash-alg", &options->hash_alg },
+    };
+    size_t prefix = strcmp(values->format, "luks") == 0 ? strlen("encrypt.") : 0;
+    uint64_t iter_time;
+
+    for (unsigned i = 0; i < ARRAY_LEN(texts); i++)
+        *texts[i].text = byre_create_values_text(values, texts[i].name + prefix);
+    /* The library takes 0 for "the default"; here it means the least there is. */
+    if (byre_create_values_number(values, "encrypt.iter-time" + prefix, &iter_time))
+        options->iter_time = iter_time ? iter_time : 1;
+}
+
 int byre_create_values_apply(const struct byre_create_values *values, struct byre_create_options *ret_options,
                              struct byre_error *err)
 {
@@ -378,6 +412,8 @@ int byre_create_values_apply(const struct byre_create_values *values, struct byr
     ret_options->data_file = byre_create_values_text(values, "data_file");
     ret_options->data_file_raw = raw != 0;
     ret_options->keep_data_file = keep != 0;
+    ret_options->secrets = byre_objects_secrets();
+    apply_encryption(values, &ret_options->encrypt);
     return 0;
 }
 

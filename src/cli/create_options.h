@@ -20,11 +20,11 @@ int byre_option_list_append(char **list, const char *argument);
 /* True if "help" or "?" is a member of the list; NULL is an empty list. */
 bool byre_option_list_wants_help(const char *list);
 
-#define BYRE_CREATE_VALUES_MAX 32
+#define BYRE_CREATE_VALUES_MAX 48
 
 /* What was given, or defaulted, for each option of one format. */
 struct byre_create_values {
-    const char *format; /* "raw", "qcow2" */
+    const char *format; /* "raw", "qcow2", "luks" */
     struct {
         bool set;
         uint64_t number; /* sizes, numbers, and 0 or 1 for on/off */
@@ -32,7 +32,7 @@ struct byre_create_values {
     } value[BYRE_CREATE_VALUES_MAX]; /* by index in the table */
 };
 
-/* The defaults of `format`, which is "raw" or "qcow2". */
+/* The defaults of `format`, which is one of these. */
 void byre_create_values_init(struct byre_create_values *values, const char *format);
 void byre_create_values_done(struct byre_create_values *values);
 

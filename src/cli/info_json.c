@@ -64,9 +64,63 @@ static void add_bitmaps(json_t *object, const struct byre_info *info)
     byre_json_add(object, "bitmaps", array);
 }
 
+static json_t *slot_to_json(const struct byre_luks_slot_info *slot)
+{
+    json_t *object = byre_json_object();
+
+    byre_json_add_bool(object, "active", slot->active);
+    if (slot->active)
+        byre_json_add_number(object, "iters", slot->iters);
+    byre_json_add_number(object, "key-offset", slot->key_offset);
+    if (slot->active)
+        byre_json_add_number(object, "stripes", slot->stripes);
+    return object;
+}
+
+static json_t *luks_to_json(const struct byre_info *info)
+{
+    const struct byre_luks_info *luks = &info->luks;
+    json_t *object = byre_json_object(), *slots = byre_json_array();
+
+    byre_json_add_text(object, "ivgen-alg", luks->ivgen_alg);
+    byre_json_add_text(object, "hash-alg", luks->hash_alg);
+    byre_json_add_text(object, "cipher-alg", luks->cipher_alg);
+    byre_json_add_text(object, "uuid", luks->uuid);
+    byre_json_add_text(object, "ivgen-hash-alg", luks->ivgen_hash_alg);
+    if (strcmp(info->format, "luks") != 0)
+        byre_json_add_text(object, "format", "luks");
+    byre_json_add_text(object, "cipher-mode", luks->cipher_mode);
+    for (unsigned i = 0; i < 8; i++)
+        byre_json_append(slots, slot_to_json(&luks->slots[i]));
+    byre_json_add(object, "slots", slots);
+    byre_json_add_number(object, "payload-offset", luks->payload_offset);
+    byre_json_add_number(object, "master-key-iters", luks->master_key_iters);
+    return object;
+}
+
+static json_t *encryption_to_json(const struct byre_info *info)
+{
+    json_t *object;
+
+    if (strcmp(info->encryption_format, "luks") == 0)
+        return luks_to_json(info);
+    object = byre_json_object();
+    byre_json_add_text(object, "format", info->encryption_format);
+    return object;
+}
+
+static json_t *specific_to_json(const char *type, json_t *data)
+{
+    json_t *object = byre_json_object();
+
+    byre_json_add_text(object, "type", type);
+    byre_json_add(object, "data", data);
+    return object;
+}
+
 static json_t *qcow2_to_json(const struct byre_info *info)
 {
-    json_t *specific = byre_json_object(), *data = byre_json_object(), *encrypt;
+    json_t *data = byre_json_object();
 
     byre_json_add_text(data, "compat", info->version < 3 ? "0.10" : "1.1");
     byre_json_add_text(data, "compression-type", info->compression_type);
@@ -75,11 +129,8 @@ static json_t *qcow2_to_json(const struct byre_info *info)
         add_bitmaps(data, info);
     }
     byre_json_add_number(data, "refcount-bits", info->refcount_bits);
-    if (info->encryption_format) {
-        encrypt = byre_json_object();
-        byre_json_add_text(encrypt, "format", info->encryption_format);
-        byre_json_add(data, "encrypt", encrypt);
-    }
+    if (info->encryption_format)
+        byre_json_add(data, "encrypt", encryption_to_json(info));
     if (info->data_file) {
         byre_json_add_text(data, "data-file", info->data_file);
         byre_json_add_bool(data, "data-file-raw", info->data_file_raw);
@@ -88,9 +139,7 @@ static json_t *qcow2_to_json(const struct byre_info *info)
         byre_json_add_bool(data, "corrupt", info->corrupt);
         byre_json_add_bool(data, "extended-l2", info->extended_l2);
     }
-    byre_json_add_text(specific, "type", "qcow2");
-    byre_json_add(specific, "data", data);
-    return specific;
+    return data;
 }
 
 json_t *byre_info_to_json(const struct byre_info *info)
@@ -107,7 +156,9 @@ json_t *byre_info_to_json(const struct byre_info *info)
     if (info->allocated_size != UINT64_MAX)
         byre_json_add_number(object, "actual-size", info->allocated_size);
     if (strcmp(info->format, "qcow2") == 0)
-        byre_json_add(object, "format-specific", qcow2_to_json(info));
+        byre_json_add(object, "format-specific", specific_to_json("qcow2", qcow2_to_json(info)));
+    if (strcmp(info->format, "luks") == 0)
+        byre_json_add(object, "format-specific", specific_to_json("luks", luks_to_json(info)));
     byre_json_add_text(object, "full-backing-filename", info->backing_name ? info->backing_path : NULL);
     if (info->encrypted)
         byre_json_add_bool(object, "encrypted", true);

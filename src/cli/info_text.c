@@ -7,6 +7,7 @@
 #include "cli/info_print.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -64,8 +65,65 @@ static void print_bitmaps(const struct byre_info *info)
     }
 }
 
+/* `indent` spaces, then the text. */
+static void line(unsigned indent, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void line(unsigned indent, const char *format, ...)
+{
+    va_list args;
+
+    printf("%*s", (int)indent, "");
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    putchar('\n');
+}
+
+static void print_luks(const struct byre_info *info, unsigned indent)
+{
+    const struct byre_luks_info *luks = &info->luks;
+
+    line(indent, "ivgen alg: %s", luks->ivgen_alg);
+    line(indent, "hash alg: %s", luks->hash_alg);
+    line(indent, "cipher alg: %s", luks->cipher_alg);
+    line(indent, "uuid: %s", luks->uuid);
+    if (luks->ivgen_hash_alg)
+        line(indent, "ivgen hash alg: %s", luks->ivgen_hash_alg);
+    if (strcmp(info->format, "luks") != 0)
+        line(indent, "format: luks");
+    line(indent, "cipher mode: %s", luks->cipher_mode);
+    line(indent, "slots:");
+    for (unsigned i = 0; i < 8; i++) {
+        const struct byre_luks_slot_info *slot = &luks->slots[i];
+
+        line(indent + 4, "[%u]:", i);
+        line(indent + 8, "active: %s", yes_no(slot->active));
+        if (slot->active)
+            line(indent + 8, "iters: %" PRIu32, slot->iters);
+        line(indent + 8, "key offset: %" PRIu64, slot->key_offset);
+        if (slot->active)
+            line(indent + 8, "stripes: %" PRIu32, slot->stripes);
+    }
+    line(indent, "payload offset: %" PRIu64, luks->payload_offset);
+    line(indent, "master key iters: %" PRIu32, luks->master_key_iters);
+}
+
+static void print_encryption(const struct byre_info *info)
+{
+    if (!info->encryption_format)
+        return;
+    printf("    encrypt:\n");
+    if (strcmp(info->encryption_format, "luks") == 0)
+        print_luks(info, 8);
+    else
+        line(8, "format: %s", info->encryption_format);
+}
+
 void byre_info_print_specific(const struct byre_info *info)
 {
+    if (strcmp(info->format, "luks") == 0) {
+        printf("Format specific information:\n");
+        print_luks(info, 4);
+    }
     if (strcmp(info->format, "qcow2") != 0)
         return;
     printf("Format specific information:\n");
@@ -76,8 +134,7 @@ void byre_info_print_specific(const struct byre_info *info)
         print_bitmaps(info);
     }
     printf("    refcount bits: %u\n", info->refcount_bits);
-    if (info->encryption_format)
-        printf("    encrypt:\n        format: %s\n", info->encryption_format);
+    print_encryption(info);
     if (info->data_file)
         printf("    data file: %s\n    data file raw: %s\n", info->data_file, yes_no(info->data_file_raw));
     if (info->version >= 3) {

@@ -20,6 +20,7 @@
 #include "cli/arguments.h"
 #include "cli/io_command.h"
 #include "cli/message.h"
+#include "cli/objects.h"
 
 /* --- options --- */
 
@@ -102,6 +103,7 @@ static struct byre_open_options options_of(const struct byre_io_open *how, bool 
         .copy_on_read = how->copy_on_read && writable,
         .protocol_backing = how->protocol_backing,
         .options = how->options,
+        .secrets = byre_objects_secrets(),
     };
 }
 

@@ -11,6 +11,7 @@
 #include "base/arith.h"
 #include "cli/create_options.h"
 #include "cli/message.h"
+#include "cli/objects.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
 
@@ -138,6 +139,7 @@ int main(int argc, char **argv)
     byre_program_init(argv[0]);
     byre_progress_block_signal();
     exit_code = run_program(argc, argv);
+    byre_objects_done();
     if ((fflush(stdout) != 0 || ferror(stdout)) && exit_code == 0)
         return byre_complain("cannot write to standard output");
     return exit_code;

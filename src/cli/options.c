@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cli/message.h"
+#include "cli/objects.h"
 
 void byre_options_start(struct byre_option_parser *parser, const struct byre_verb *verb, int argc,
                         char **argv)
@@ -66,7 +67,7 @@ int byre_options_stop(struct byre_option_parser *parser, int exit_code)
     return -1;
 }
 
-int byre_options_next(struct byre_option_parser *parser)
+static int next(struct byre_option_parser *parser)
 {
     int id = getopt_long(parser->argc, parser->argv, parser->shorts, parser->longs, NULL);
     const struct byre_option *o;
@@ -91,6 +92,22 @@ int byre_options_next(struct byre_option_parser *parser)
         return byre_options_stop(parser, byre_complain("%s: option '%s' is not supported", parser->verb->name,
                                                        option_spelling(o, spelling, sizeof spelling)));
     parser->argument = optarg;
+    return id;
+}
+
+int byre_options_next(struct byre_option_parser *parser)
+{
+    const struct byre_option *o;
+    int id, exit_code;
+
+    /* Objects are the same for all verbs. */
+    while ((id = next(parser)) > 0) {
+        o = find_option(parser->verb, id);
+        if (!o->name || strcmp(o->name, "object") != 0)
+            break;
+        if (byre_objects_add(optarg, &exit_code) < 0)
+            return byre_options_stop(parser, exit_code);
+    }
     return id;
 }
 

@@ -44,8 +44,8 @@ void byre_options_start(struct byre_option_parser *parser, const struct byre_ver
                         char **argv);
 
 /*
- * The id of the next option; 0 when only operands are left; -1 when the verb is to return `exit_code` at
- * once, after the help or a complaint was printed.
+ * The id of the next option, objects apart (objects.h); 0 when only operands are left; -1 when the verb is to
+ * return `exit_code` at once, after the help or a complaint was printed.
  */
 int byre_options_next(struct byre_option_parser *parser);
 

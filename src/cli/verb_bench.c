@@ -15,12 +15,14 @@
 #include "byre/bench.h"
 #include "cli/arguments.h"
 #include "cli/message.h"
+#include "cli/objects.h"
 
 enum {
     OPT_FLUSH_INTERVAL = BYRE_OPTION_LONG,
     OPT_NO_DRAIN,
     OPT_PATTERN,
     OPT_WARM_UP,
+    OPT_OBJECT,
     OPT_IMAGE_OPTS,
     OPT_ALLOW_BACKING,
 };
@@ -42,6 +44,7 @@ static const struct byre_option options[] = {
     { OPT_WARM_UP, "warm-up", "COUNT", "requests before the others, whose time is told apart (default 0)" },
     { 'w', NULL, NULL, "write instead of reading" },
     { 'U', "force-share", NULL, "open the image although another program writes to it" },
+    { OPT_OBJECT, "object", "OBJECTDEF", BYRE_OBJECT_HELP },
     { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options: driver=qcow2,file.filename=..." },
     { OPT_ALLOW_BACKING, "allow-backing", "KIND", "protocol: follow names in images that are no paths" },
     BYRE_OPTION_HELP,
@@ -193,6 +196,7 @@ static int run(const struct byre_verb *verb, int argc, char **argv)
     open_options = (struct byre_open_options){
         .format = args.format, .cache = args.cache, .writable = args.bench.write, .force_share = args.force_share,
         .protocol_backing = byre_argument_protocol_backing(args.allow_protocol),
+        .secrets = byre_objects_secrets(),
     };
     if (byre_argument_open(argv[parser.operand], args.image_opts, &open_options, &disk) < 0)
         return 1;

@@ -13,6 +13,7 @@
 #include "byre/bitmap.h"
 #include "cli/arguments.h"
 #include "cli/message.h"
+#include "cli/objects.h"
 
 enum {
     OPT_ADD = BYRE_OPTION_LONG,
@@ -36,7 +37,7 @@ static const struct byre_option options[] = {
     { 'b', NULL, "SOURCE_FILE", "with --merge: the image that SOURCE is in" },
     { 'F', NULL, "SOURCE_FMT", "format of SOURCE_FILE; by default it is probed" },
     { 'f', NULL, "FMT", "format of the image; by default it is probed" },
-    { OPT_OBJECT, "object", "OBJECTDEF", NULL },
+    { OPT_OBJECT, "object", "OBJECTDEF", BYRE_OBJECT_HELP },
     { OPT_IMAGE_OPTS, "image-opts", NULL, "the file name is a list of options: driver=qcow2,file.filename=..." },
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
@@ -140,8 +141,9 @@ static int act_all(const struct bitmap_args *args, struct byre_disk *disk, struc
 
 static int run_args(const struct bitmap_args *args, char **operands)
 {
-    struct byre_open_options own = { .format = args->format, .writable = true, .no_backing = true };
-    struct byre_open_options other = { .format = args->source_format, .no_backing = true };
+    const struct byre_secrets *secrets = byre_objects_secrets();
+    struct byre_open_options own = { .format = args->format, .writable = true, .no_backing = true, .secrets = secrets };
+    struct byre_open_options other = { .format = args->source_format, .no_backing = true, .secrets = secrets };
     struct byre_disk *disk = NULL, *source = NULL;
     struct byre_error err = BYRE_ERROR_INIT;
     int exit_code = 1;

@@ -19,6 +19,7 @@
 #include "cli/arguments.h"
 #include "cli/json.h"
 #include "cli/message.h"
+#include "cli/objects.h"
 #include "cli/progress.h"
 
 enum { OPT_OUTPUT = BYRE_OPTION_LONG, OPT_OBJECT, OPT_IMAGE_OPTS };
@@ -38,7 +39,7 @@ static const struct byre_option options[] = {
     { 'q', NULL, NULL, "print nothing but errors" },
     { 'T', NULL, "SRC_CACHE", "cache mode; by default writeback" },
     { 'U', "force-share", NULL, "open the image although another program writes to it" },
-    { OPT_OBJECT, "object", "OBJECTDEF", NULL },
+    { OPT_OBJECT, "object", "OBJECTDEF", BYRE_OBJECT_HELP },
     { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options: driver=qcow2,file.filename=..." },
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
@@ -98,6 +99,7 @@ static int check_once(const struct check_args *args, unsigned repair, struct byr
         .format = args->format,
         .repair = repair,
         .force_share = args->force_share,
+        .secrets = byre_objects_secrets(),
         .report = report_finding,
         .progress = byre_progress_report,
     };

@@ -14,6 +14,7 @@
 #include "byre/compare.h"
 #include "cli/arguments.h"
 #include "cli/message.h"
+#include "cli/objects.h"
 #include "cli/progress.h"
 
 enum { OPT_OBJECT = BYRE_OPTION_LONG, OPT_IMAGE_OPTS, OPT_ALLOW_BACKING };
@@ -34,7 +35,7 @@ static const struct byre_option options[] = {
     { 'q', NULL, NULL, "print nothing but errors" },
     { 'T', NULL, "SRC_CACHE", "cache mode; by default writeback" },
     { 'U', "force-share", NULL, "open the images although another program writes to them" },
-    { OPT_OBJECT, "object", "OBJECTDEF", NULL },
+    { OPT_OBJECT, "object", "OBJECTDEF", BYRE_OBJECT_HELP },
     { OPT_IMAGE_OPTS, "image-opts", NULL, "the file names are lists of options: driver=qcow2,file.filename=..." },
     { OPT_ALLOW_BACKING, "allow-backing", "KIND", "protocol: follow names in images that are no paths" },
     BYRE_OPTION_HELP,
@@ -79,6 +80,7 @@ static int open_disks(const struct compare_args *args, struct byre_disk *disks[2
             .cache = args->cache,
             .force_share = args->force_share,
             .protocol_backing = byre_argument_protocol_backing(args->allow_protocol),
+            .secrets = byre_objects_secrets(),
         };
 
         if (byre_argument_open(args->names[i], args->image_opts, &open_options, &disks[i]) < 0)

@@ -18,6 +18,7 @@
 #include "cli/arguments.h"
 #include "cli/create_options.h"
 #include "cli/message.h"
+#include "cli/objects.h"
 #include "cli/progress.h"
 #include "cli/snapshot_param.h"
 
@@ -56,7 +57,7 @@ static const struct byre_option options[] = {
     { 'r', NULL, "RATE_LIMIT", NULL },
     { OPT_BITMAPS, "bitmaps", NULL, "copy the bitmaps of the source" },
     { OPT_SKIP_BROKEN_BITMAPS, "skip-broken-bitmaps", NULL, "with --bitmaps: leave inconsistent ones out" },
-    { OPT_OBJECT, "object", "OBJECTDEF", NULL },
+    { OPT_OBJECT, "object", "OBJECTDEF", BYRE_OBJECT_HELP },
     { OPT_IMAGE_OPTS, "image-opts", NULL, "the sources are lists of options: driver=qcow2,file.filename=..." },
     { OPT_TARGET_IMAGE_OPTS, "target-image-opts", NULL, "with -n: the target is a list of options" },
     { OPT_ALLOW_BACKING, "allow-backing", "KIND", "protocol: follow names in images that are no paths" },
@@ -203,6 +204,7 @@ static int open_sources(const struct convert_args *args, struct convert_disks *d
         .cache = args->source_cache,
         .force_share = args->force_share,
         .protocol_backing = byre_argument_protocol_backing(args->allow_protocol),
+        .secrets = byre_objects_secrets(),
     };
 
     for (unsigned i = 0; i < args->source_count; i++) {
@@ -250,6 +252,8 @@ static int check_target(const struct convert_args *args, const struct byre_creat
         return byre_complain("Use of backing file requires explicit backing format");
     if (args->compress && args->target_format && strcmp(args->target_format, "qcow2") != 0)
         return byre_complain("Compression not supported for this file format");
+    if (args->compress && byre_create_values_text(values, "encrypt.format"))
+        return byre_complain("Compression and encryption not supported at the same time");
     if (args->compress && preallocation && strcmp(preallocation, "off") != 0)
         return byre_complain("Compression and preallocation not supported at the same time");
     return 0;
@@ -262,6 +266,7 @@ static int target_options(const struct convert_args *args, struct byre_open_opti
         .cache = BYRE_CACHE_UNSAFE,
         .writable = true,
         .protocol_backing = byre_argument_protocol_backing(args->allow_protocol),
+        .secrets = byre_objects_secrets(),
     };
     return byre_argument_cache("cache", args->target_cache, &ret_options->cache) < 0 ? 1 : 0;
 }

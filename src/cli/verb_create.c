@@ -15,17 +15,18 @@
 #include "cli/arguments.h"
 #include "cli/create_options.h"
 #include "cli/message.h"
+#include "cli/objects.h"
 
 enum { OPT_OBJECT = BYRE_OPTION_LONG, OPT_ALLOW_BACKING };
 
 static const struct byre_option options[] = {
-    { 'f', NULL, "FMT", "format of the image: qcow2 or raw (default)" },
+    { 'f', NULL, "FMT", "format of the image: qcow2, luks or raw (default)" },
     { 'b', NULL, "BACKING_FILE", "make the image an overlay of this one" },
     { 'F', NULL, "BACKING_FMT", "format of the backing file" },
     { 'u', NULL, NULL, "do not open the backing file" },
     { 'o', NULL, "OPTIONS", "format options, name=value separated by commas; help lists them" },
     { 'q', NULL, NULL, "print nothing but errors" },
-    { OPT_OBJECT, "object", "OBJECTDEF", NULL },
+    { OPT_OBJECT, "object", "OBJECTDEF", BYRE_OBJECT_HELP },
     { OPT_ALLOW_BACKING, "allow-backing", "KIND", "protocol: follow names in images that are no paths" },
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
@@ -109,7 +110,8 @@ static int look_at_backing(struct byre_create_values *values, const struct creat
     if (backing && !args->unsafe) {
         bool protocol = byre_argument_protocol_backing(args->allow_protocol);
 
-        if (byre_create_check_backing(args->name, backing, format, protocol, &size, &detected, &err) < 0) {
+        if (byre_create_check_backing(args->name, backing, format, protocol, byre_objects_secrets(), &size, &detected,
+                                      &err) < 0) {
             byre_error_hint(&err, "Could not open backing image.");
             return byre_complain_error(&err, "%s: ", args->name);
         }

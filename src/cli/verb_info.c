@@ -17,6 +17,7 @@
 #include "cli/info_print.h"
 #include "cli/json.h"
 #include "cli/message.h"
+#include "cli/objects.h"
 
 enum { OPT_OUTPUT = BYRE_OPTION_LONG, OPT_BACKING_CHAIN, OPT_OBJECT, OPT_IMAGE_OPTS, OPT_ALLOW_BACKING };
 
@@ -25,7 +26,7 @@ static const struct byre_option options[] = {
     { OPT_OUTPUT, "output", "OFMT", "how to print: human (default) or json" },
     { OPT_BACKING_CHAIN, "backing-chain", NULL, "go on with the backing file, and its, to the end" },
     { 'U', "force-share", NULL, "open the image although another program writes to it" },
-    { OPT_OBJECT, "object", "OBJECTDEF", NULL },
+    { OPT_OBJECT, "object", "OBJECTDEF", BYRE_OBJECT_HELP },
     { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options: driver=qcow2,file.filename=..." },
     { OPT_ALLOW_BACKING, "allow-backing", "KIND", "protocol: follow names in images that are no paths" },
     BYRE_OPTION_HELP,
@@ -87,7 +88,7 @@ static int read_image(const struct info_args *args, const char *name, const char
     struct byre_error err = BYRE_ERROR_INIT;
     struct byre_info info;
 
-    if (byre_info_read(name, format, args->force_share, &info, &err) < 0)
+    if (byre_info_read_as(name, format, args->force_share, byre_objects_secrets(), &info, &err) < 0)
         return byre_complain_open(&err, shown);
     if (chain_has(chain, &info)) {
         byre_complain("Backing file '%s' creates an infinite loop.", name);

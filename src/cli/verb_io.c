@@ -16,6 +16,7 @@
 #include "cli/io_command.h"
 #include "cli/io_session.h"
 #include "cli/message.h"
+#include "cli/objects.h"
 
 enum { OPT_OBJECT = BYRE_OPTION_LONG, OPT_IMAGE_OPTS, OPT_ALLOW_BACKING };
 
@@ -33,7 +34,7 @@ static const struct byre_option options[] = {
     { 'd', "discard", "MODE", "whether discards take effect: unmap (default) or ignore" },
     { 'U', "force-share", NULL, "open the image although another program writes to it" },
     { 'T', "trace", "SPEC", NULL },
-    { OPT_OBJECT, "object", "OBJECTDEF", NULL },
+    { OPT_OBJECT, "object", "OBJECTDEF", BYRE_OBJECT_HELP },
     { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options: driver=qcow2,file.filename=..." },
     { OPT_ALLOW_BACKING, "allow-backing", "KIND", "protocol: follow names in images that are no paths" },
     BYRE_OPTION_HELP,

@@ -17,6 +17,7 @@
 #include "cli/arguments.h"
 #include "cli/file_holes.h"
 #include "cli/message.h"
+#include "cli/objects.h"
 
 enum { OPT_OUTPUT = BYRE_OPTION_LONG, OPT_OBJECT, OPT_IMAGE_OPTS, OPT_ALLOW_BACKING };
 
@@ -26,7 +27,7 @@ static const struct byre_option options[] = {
     { 'l', "max-length", "LEN", "how much to show at most" },
     { OPT_OUTPUT, "output", "OFMT", "how to print: human (default) or json" },
     { 'U', "force-share", NULL, "open the image although another program writes to it" },
-    { OPT_OBJECT, "object", "OBJECTDEF", NULL },
+    { OPT_OBJECT, "object", "OBJECTDEF", BYRE_OBJECT_HELP },
     { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options: driver=qcow2,file.filename=..." },
     { OPT_ALLOW_BACKING, "allow-backing", "KIND", "protocol: follow names in images that are no paths" },
     BYRE_OPTION_HELP,
@@ -157,10 +158,11 @@ static int each_extent(void *opaque, const struct byre_extent *extent)
         .present = extent->kind != BYRE_EXTENT_HOLE,
         .zero = extent->kind == BYRE_EXTENT_HOLE || extent->kind == BYRE_EXTENT_ZERO,
         .data = extent->kind == BYRE_EXTENT_DATA || extent->kind == BYRE_EXTENT_COMPRESSED,
-        .has_offset = extent->kind == BYRE_EXTENT_DATA || extent->allocated,
+        .has_offset = (extent->kind == BYRE_EXTENT_DATA || extent->allocated) &&
+                      !byre_layer_is_encrypted(printer->disk, extent->layer),
     };
 
-    if (extent->kind == BYRE_EXTENT_DATA)
+    if (extent->kind == BYRE_EXTENT_DATA && e.has_offset)
         return add_data(printer, e, extent->length);
     return add_entry(printer, &e);
 }
@@ -197,6 +199,7 @@ static int map(const struct map_args *args)
         .format = args->format,
         .force_share = args->force_share,
         .protocol_backing = byre_argument_protocol_backing(args->allow_protocol),
+        .secrets = byre_objects_secrets(),
     };
     struct map_printer printer = { .json = args->json, .first = true };
     int exit_code;

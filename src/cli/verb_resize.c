@@ -14,13 +14,14 @@
 #include "base/arith.h"
 #include "cli/arguments.h"
 #include "cli/message.h"
+#include "cli/objects.h"
 
 enum { OPT_OBJECT = BYRE_OPTION_LONG, OPT_IMAGE_OPTS, OPT_PREALLOCATION, OPT_SHRINK, OPT_ALLOW_BACKING };
 
 static const struct byre_option options[] = {
     { 'f', NULL, "FMT", "format of the image; by default it is probed" },
     { 'q', NULL, NULL, "print nothing but errors" },
-    { OPT_OBJECT, "object", "OBJECTDEF", NULL },
+    { OPT_OBJECT, "object", "OBJECTDEF", BYRE_OBJECT_HELP },
     { OPT_IMAGE_OPTS, "image-opts", NULL, "the file name is a list of options: driver=qcow2,file.filename=..." },
     { OPT_PREALLOCATION, "preallocation", "MODE", "for what is new: off, metadata, falloc or full" },
     { OPT_SHRINK, "shrink", NULL, "the disk may become smaller: what is past its new end is lost" },
@@ -112,6 +113,7 @@ static int resize(const struct resize_args *args)
     const struct byre_open_options open_options = {
         .format = args->format,
         .writable = true,
+        .secrets = byre_objects_secrets(),
         .protocol_backing = byre_argument_protocol_backing(args->allow_protocol),
     };
     struct byre_error err = BYRE_ERROR_INIT;

@@ -19,6 +19,7 @@
 #include "cli/arguments.h"
 #include "cli/info_print.h"
 #include "cli/message.h"
+#include "cli/objects.h"
 
 enum { OPT_OBJECT = BYRE_OPTION_LONG, OPT_IMAGE_OPTS };
 
@@ -29,7 +30,7 @@ static const struct byre_option options[] = {
     { 'd', NULL, "SNAPSHOT", "delete this snapshot" },
     { 'q', NULL, NULL, "print nothing but errors and what -l asks for" },
     { 'U', "force-share", NULL, "with -l: open the image although another program writes to it" },
-    { OPT_OBJECT, "object", "OBJECTDEF", NULL },
+    { OPT_OBJECT, "object", "OBJECTDEF", BYRE_OBJECT_HELP },
     { OPT_IMAGE_OPTS, "image-opts", NULL, "FILENAME is a list of options: driver=qcow2,file.filename=..." },
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
@@ -134,6 +135,7 @@ static int change(const struct snapshot_args *args)
         .cache = BYRE_CACHE_WRITEBACK,
         .writable = true,
         .no_backing = true,
+        .secrets = byre_objects_secrets(),
         .force_share = args->force_share,
     };
     struct byre_error err = BYRE_ERROR_INIT;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "byre/check.h"
+#include "disk/encrypt.h"
 #include "disk/node.h"
 #include "disk/open.h"
 #include "disk/options_tree.h"
@@ -42,12 +43,17 @@ int byre_check(const char *name, const struct byre_check_options *options,
             err, -EINVAL, "Could not open '%s': force-share=on can only be used with read-only images", name);
     mode.writable = options->repair != 0;
     mode.force_share = options->force_share;
+    mode.secrets = options->secrets;
     rc = byre_source_open_name(name, options->format, &mode, false, &source, err);
     if (rc < 0) {
         byre_disk_name_error(err, name);
         return rc;
     }
-    if (strcmp(source.driver, "qcow2") == 0)
+    if (source.is_qcow2 && source.qcow2.key_secret)
+        rc = byre_encrypt_try(source.node.store, source.qcow2.key_secret, options->secrets, err);
+    if (rc < 0)
+        byre_disk_name_error(err, name);
+    else if (strcmp(source.driver, "qcow2") == 0)
         rc = check_store(source.node.store, options, ret_result, err);
     else
         rc = byre_error_set(err, -ENOTSUP, "This image format does not support checks");

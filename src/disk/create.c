@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "disk/data_file.h"
 #include "disk/disk.h"
+#include "disk/encrypt.h"
 #include "disk/open.h"
 #include "disk/resize.h"
 #include "store/file.h"
@@ -31,7 +32,8 @@
 
 /* The options as numbers. */
 struct plan {
-    bool qcow2;
+    bool qcow2, luks;
+    struct byre_encrypt_plan encrypt;
     uint64_t size;
     struct byre_qcow2_create_options image; /* qcow2; its preallocation counts for raw as well */
 };
@@ -61,7 +63,7 @@ static int plan_preallocation(const char *word, struct plan *plan, struct byre_e
         return byre_error_set(err, -EINVAL, "invalid parameter value: %s", word);
     if (!known)
         return bad_value("preallocation", word, err);
-    if (plan->image.preallocation == BYRE_PREALLOC_METADATA && !plan->qcow2)
+    if (plan->image.preallocation == BYRE_PREALLOC_METADATA && !plan->qcow2 && !plan->luks)
         return byre_error_set(err, -EINVAL, "Unsupported preallocation mode: %s", word);
     return 0;
 }
@@ -173,8 +175,29 @@ static int plan_qcow2(const struct byre_create_options *options, struct plan *pl
     return r == 0 ? byre_qcow2_create_check(&plan->image, err) : r;
 }
 
+static int plan_qcow2_encryption(const struct byre_create_options *options, struct plan *plan, struct byre_error *err)
+{
+    const struct byre_encrypt_options *encrypt = &options->encrypt;
+    bool is_set = encrypt->key_secret || encrypt->cipher_alg || encrypt->cipher_mode || encrypt->ivgen_alg ||
+                  encrypt->ivgen_hash_alg || encrypt->hash_alg || encrypt->iter_time;
+    int r;
+
+    if (!encrypt->format && is_set)
+        return byre_error_set(err, -EINVAL, "Parameter 'encrypt.format' is missing");
+    if (!encrypt->format)
+        return 0;
+    if (strcmp(encrypt->format, "aes") == 0)
+        return byre_error_set(err, -ENOTSUP, "AES-CBC encryption is broken, and only read: use encrypt.format=luks");
+    if (strcmp(encrypt->format, "luks") != 0)
+        return bad_value("format", encrypt->format, err);
+    r = byre_encrypt_plan(encrypt, "encrypt.", options->secrets, &plan->encrypt, err);
+    plan->image.luks = &plan->encrypt.luks;
+    plan->image.password = plan->encrypt.password;
+    return r;
+}
+
 /* Options that a raw image has not. */
-static int check_raw(const struct byre_create_options *options, struct byre_error *err)
+static int check_raw_like(const struct byre_create_options *options, struct byre_error *err)
 {
     const struct {
         const char *name;
@@ -195,8 +218,8 @@ static int check_raw(const struct byre_create_options *options, struct byre_erro
 
     for (size_t i = 0; i < ARRAY_LEN(others); i++) {
         if (others[i].is_set)
-            return byre_error_set(err, -EINVAL, "Invalid parameter '%s' for file format 'raw'",
-                                  others[i].name);
+            return byre_error_set(err, -EINVAL, "Invalid parameter '%s' for file format '%s'",
+                                  others[i].name, options->format);
     }
     return 0;
 }
@@ -210,9 +233,14 @@ static int make_plan(const struct byre_create_options *options, struct plan *pla
         return byre_error_set(err, -EINVAL, "Unknown file format '%s'",
                               options->format ? options->format : "");
     plan->qcow2 = strcmp(options->format, "qcow2") == 0;
+    plan->luks = strcmp(options->format, "luks") == 0;
     r = plan_preallocation(options->preallocation, plan, err);
     if (r == 0)
-        r = plan->qcow2 ? plan_qcow2(options, plan, err) : check_raw(options, err);
+        r = plan->qcow2 ? plan_qcow2(options, plan, err) : check_raw_like(options, err);
+    if (r == 0 && plan->qcow2)
+        r = plan_qcow2_encryption(options, plan, err);
+    if (r == 0 && plan->luks)
+        r = byre_encrypt_plan(&options->encrypt, "", options->secrets, &plan->encrypt, err);
     return r == 0 ? plan_size(options, plan, err) : r;
 }
 
@@ -268,15 +296,18 @@ static int make_file(struct byre_disk *disk, struct plan *plan,
 
     if (r < 0)
         return r;
-    layer->data = layer->store;
     disk->unsealed = true;
     disk->kept_data = plan->image.keep_data;
+    if (plan->luks)
+        r = byre_layer_make_luks(layer, &plan->encrypt, err);
+    if (r < 0)
+        return r;
     if (!plan->qcow2)
         return make_raw(layer, plan, err);
     if (plan->image.data_file)
         r = byre_data_file_create(disk, plan->image.data_file, plan->image.backing_name,
                                   plan->image.keep_data, open_options, err);
-    plan->image.data = layer->data;
+    plan->image.data = layer->data_file;
     if (r == 0)
         r = byre_qcow2_create(layer->store, &plan->image, &layer->qcow2, err);
     layer->size = plan->size;
@@ -363,10 +394,12 @@ int byre_create(const char *name, const struct byre_create_options *options, str
 }
 
 int byre_create_check_backing(const char *name, const char *backing_name, const char *backing_format,
-                              bool protocol_backing, uint64_t *ret_size, const char **ret_format,
-                              struct byre_error *err)
+                              bool protocol_backing, const struct byre_secrets *secrets, uint64_t *ret_size,
+                              const char **ret_format, struct byre_error *err)
 {
-    const struct byre_open_options options = { .format = backing_format, .protocol_backing = protocol_backing };
+    const struct byre_open_options options = {
+        .format = backing_format, .protocol_backing = protocol_backing, .secrets = secrets,
+    };
     CLEANUP(free_ptr) char *path = NULL, *backing = NULL;
     struct byre_disk *disk;
     int r = path_of(name, &path, err);

@@ -123,7 +123,7 @@ static int take_node(struct byre_layer *layer, struct byre_node *node, struct by
 
     if (!name)
         return no_memory(err);
-    layer->data = STEAL(node->store);
+    layer->data_file = STEAL(node->store);
     layer->data_name = name;
     layer->has_data_file = node->has_file;
     layer->data_dev = node->dev;
@@ -168,7 +168,7 @@ int byre_data_file_open(void *opaque, const struct byre_qcow2_header *header, st
     if (r == 0)
         r = take_node(layer, &node, err);
     if (r == 0)
-        *ret_data = layer->data;
+        *ret_data = layer->data_file;
     byre_node_done(&node);
     return r;
 }
@@ -236,11 +236,11 @@ void byre_data_file_close(struct byre_layer *layer, bool remove)
 {
     struct stat st;
 
-    if (layer->data_name && layer->data) {
+    if (layer->data_file) {
         if (remove && layer->data_created && layer->has_data_file && lstat(layer->data_name, &st) == 0 &&
             st.st_dev == layer->data_dev && st.st_ino == layer->data_ino)
             unlink(layer->data_name);
-        byre_store_close(layer->data);
+        byre_store_close(layer->data_file);
     }
     free(layer->data_name);
 }

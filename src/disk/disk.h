@@ -21,12 +21,16 @@
 
 struct byre_flat_map;
 struct byre_inflated;
+struct byre_luks_volume;
 struct json_t;
 
 struct byre_layer {
     struct byre_store *store;
-    struct byre_store *data;   /* where extents of kind data lie: the same store, or that of a data file */
-    struct byre_qcow2 *qcow2;  /* NULL: raw */
+    struct byre_store *data;   /* where extents of kind data lie: set by byre_disk_complete */
+    struct byre_qcow2 *qcow2;  /* NULL: raw, or LUKS */
+    struct byre_luks_volume *luks;  /* LUKS as a format: what is known of it; or NULL */
+    struct byre_store *file_store;  /* LUKS: what `store` stands on, and owns; else NULL */
+    struct byre_store *data_file;   /* of qcow2: owned; NULL: there is none; see data_file.h */
     char *name;                /* as QEMU prints it */
     bool has_exact;            /* the name is a short one, not json: */
     struct json_t *shown;      /* what json: would show; NULL: just made, by its path */
@@ -92,10 +96,10 @@ int byre_disk_check_writable(struct byre_disk *disk, struct byre_error *err);
 /* -ENOTSUP: a raw image cannot be opened at a snapshot. */
 int byre_disk_no_snapshots(struct byre_error *err);
 
-/* The format names of this build: "raw", "qcow2". */
+/* The format names of this build: "raw", "qcow2", "luks". */
 bool byre_format_known(const char *format);
 
-/* Tells the format from the first bytes: "qcow2" or "raw". */
+/* Tells the format from the first bytes: "qcow2", "luks" or "raw". */
 const char *byre_probe(const uint8_t *buf, size_t length);
 
 /* Are there files at both paths, and are they one? */

@@ -16,11 +16,10 @@
 #include "disk/node.h"
 #include "disk/open.h"
 #include "disk/options_tree.h"
+#include "qcow2/crypt.h"
 #include "qcow2/header_read.h"
 
 #define SECTOR 512
-#define CRYPT_AES 1
-#define CRYPT_LUKS 2
 
 void byre_info_done(struct byre_info *info)
 {
@@ -82,10 +81,65 @@ static void take_features(const struct byre_qcow2_header *header, struct byre_in
     info->data_file_raw = header->autoclear & BYRE_QCOW2_AUTOCLEAR_DATA_FILE_RAW;
     info->compression_type = header->compression == BYRE_COMPRESSION_ZSTD ? "zstd" : "zlib";
     info->encrypted = header->crypt_method != 0;
-    if (header->crypt_method == CRYPT_AES)
+    if (header->crypt_method == BYRE_QCOW2_CRYPT_AES)
         info->encryption_format = "aes";
-    else if (header->crypt_method == CRYPT_LUKS)
+    else if (header->crypt_method == BYRE_QCOW2_CRYPT_LUKS)
         info->encryption_format = "luks";
+}
+
+static void take_luks(const struct byre_luks_header *header, struct byre_luks_info *ret_info)
+{
+    static const char *const ciphers[] = { "aes-128", "aes-192", "aes-256" };
+    const struct byre_cipher_spec *spec = &header->spec;
+
+    *ret_info = (struct byre_luks_info){
+        .ivgen_alg = byre_ivgen_name(spec->ivgen),
+        .ivgen_hash_alg = spec->ivgen != BYRE_IVGEN_ESSIV ? NULL : byre_hash_name((enum byre_hash)spec->ivgen_hash),
+        .hash_alg = byre_hash_name(header->hash),
+        .cipher_alg = ciphers[spec->bits / 64 - 2],
+        .cipher_mode = byre_cipher_mode_name(spec->mode),
+        .payload_offset = (uint64_t)header->payload_sector * SECTOR,
+        .master_key_iters = header->iterations,
+    };
+    memcpy(ret_info->uuid, header->uuid, sizeof ret_info->uuid);
+    for (unsigned i = 0; i < BYRE_LUKS_SLOTS; i++) {
+        ret_info->slots[i] = (struct byre_luks_slot_info){
+            .active = header->slots[i].active,
+            .iters = header->slots[i].iterations,
+            .stripes = BYRE_LUKS_STRIPES,
+            .key_offset = (uint64_t)header->slots[i].material_sector * SECTOR,
+        };
+    }
+}
+
+/* The encryption header of a qcow2 image. */
+static int read_crypt(struct byre_store *store, const struct byre_qcow2_header *header, struct byre_info *info,
+                      struct byre_error *err)
+{
+    struct byre_luks_volume volume;
+    int rc;
+
+    if (header->crypt_method != BYRE_QCOW2_CRYPT_LUKS)
+        return 0;
+    rc = byre_qcow2_crypt_load(store, header, &volume, err);
+    if (rc == 0)
+        take_luks(&volume.header, &info->luks);
+    return rc;
+}
+
+/* A file in LUKS. */
+static int read_luks(struct byre_store *store, struct byre_info *info, struct byre_error *err)
+{
+    struct byre_luks_volume volume;
+    int rc = byre_luks_volume_load(store, 0, info->file_size, &volume, err);
+
+    if (rc < 0)
+        return rc;
+    take_luks(&volume.header, &info->luks);
+    info->encrypted = true;
+    info->encryption_format = "luks";
+    info->virtual_size = byre_round_up(info->file_size - byre_luks_volume_payload(&volume), SECTOR);
+    return 0;
 }
 
 static int read_qcow2(const struct byre_source *source, struct byre_info *info, struct byre_error *err)
@@ -105,6 +159,8 @@ static int read_qcow2(const struct byre_source *source, struct byre_info *info, 
         rc = byre_info_read_snapshots(store, &header, info, err);
     if (rc == 0)
         rc = byre_info_read_bitmaps(store, &header, info, err);
+    if (rc == 0)
+        rc = read_crypt(store, &header, info, err);
     if (rc < 0)
         byre_error_prepend(err, "Could not open '%s': ", store->name);
     byre_qcow2_header_done(&header);
@@ -143,6 +199,8 @@ static int read_source(struct byre_source *source, struct byre_info *info, struc
         forget_names(info);
     if (source->is_qcow2)
         return rc;
+    if (source->is_luks)
+        return read_luks(store, info, err);
     info->virtual_size = byre_round_up(info->file_size, SECTOR);
     return 0;
 }
@@ -150,7 +208,13 @@ static int read_source(struct byre_source *source, struct byre_info *info, struc
 int byre_info_read(const char *name, const char *format, bool force_share, struct byre_info *ret_info,
                    struct byre_error *err)
 {
-    const struct byre_node_mode mode = { .force_share = force_share };
+    return byre_info_read_as(name, format, force_share, NULL, ret_info, err);
+}
+
+int byre_info_read_as(const char *name, const char *format, bool force_share, const struct byre_secrets *secrets,
+                      struct byre_info *ret_info, struct byre_error *err)
+{
+    const struct byre_node_mode mode = { .force_share = force_share, .secrets = secrets };
     struct byre_info info = { 0 };
     struct byre_source source;
     int rc = byre_source_open_name(name, format, &mode, false, &source, err);
@@ -160,6 +224,8 @@ int byre_info_read(const char *name, const char *format, bool force_share, struc
         return rc;
     }
     rc = read_source(&source, &info, err);
+    if (rc < 0 && source.is_luks)
+        byre_disk_name_error(err, name);
     byre_source_done(&source);
     if (rc < 0) {
         byre_info_done(&info);

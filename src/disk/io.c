@@ -454,7 +454,7 @@ const char *byre_layer_format(const struct byre_disk *disk, unsigned layer)
 {
     if (layer >= disk->layer_count)
         return NULL;
-    return disk->layers[layer].qcow2 ? "qcow2" : "raw";
+    return disk->layers[layer].qcow2 ? "qcow2" : disk->layers[layer].luks ? "luks" : "raw";
 }
 
 bool byre_layer_is_preallocated(struct byre_disk *disk, unsigned layer)

@@ -20,6 +20,7 @@
 struct byre_node_mode {
     bool writable, direct, no_flush, force_share, no_lock;
     bool protocol_backing;         /* see struct byre_open_options */
+    const struct byre_secrets *secrets;
     const struct byre_disk *chain; /* not NULL: a name from an image; no file of these layers may come again */
     unsigned depth;
 };
@@ -49,6 +50,7 @@ struct byre_node_qcow2 {
     bool lazy_set, lazy;
     uint64_t cache_bytes, map_bytes; /* 0: the defaults */
     uint64_t entry_size;             /* l2-cache-entry-size; 0: not given */
+    char *crypt_format, *key_secret; /* "encrypt.format" and "encrypt.key-secret"; NULL: not given */
     bool no_backing;                 /* "backing": null */
     json_t *backing;                 /* the options of the backing node; NULL: none */
     json_t *data_file;               /* the options of the data file's node; NULL: none */
@@ -60,7 +62,8 @@ struct byre_source {
     const char *driver;      /* "qcow2", "raw", "file", "compress", ...: a static string */
     char *file_name;         /* what host offsets count from, and where in that the store starts: as map shows them */
     uint64_t file_offset;
-    bool is_qcow2;
+    bool is_qcow2, is_luks;
+    char *key_secret;        /* of luks; NULL: not given */
     bool probed;             /* no driver was named */
     struct byre_node_common common;
     bool copy_on_read, compress;
@@ -98,6 +101,7 @@ enum byre_driver {
     BYRE_DRIVER_COPY_ON_READ,
     BYRE_DRIVER_FILE,
     BYRE_DRIVER_HOST_DEVICE,
+    BYRE_DRIVER_LUKS,
     BYRE_DRIVER_NULL_AIO,
     BYRE_DRIVER_NULL_CO,
     BYRE_DRIVER_QCOW2,
@@ -130,6 +134,10 @@ int byre_node_open_null(json_t *tree, enum byre_driver driver, const struct byre
                         struct byre_node *ret_node, struct byre_error *err);
 int byre_node_open_blkdebug(json_t *tree, const struct byre_node_mode *mode, struct byre_node *ret_node,
                             struct byre_error *err);
+
+/* Takes a text, and shows it in the node's options, which then has no short name: 0, or a negative errno. */
+int byre_node_take_shown(json_t *tree, const char *key, struct byre_node *node, char **ret_text,
+                         struct byre_error *err);
 
 /* The options of a qcow2 node. */
 int byre_node_take_qcow2(json_t *tree, bool backing, struct byre_node_qcow2 *ret_options, struct byre_error *err);

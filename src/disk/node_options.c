@@ -26,6 +26,7 @@ static const struct {
     [BYRE_DRIVER_COPY_ON_READ] = { "copy-on-read", false },
     [BYRE_DRIVER_FILE] = { "file", true },
     [BYRE_DRIVER_HOST_DEVICE] = { "host_device", true },
+    [BYRE_DRIVER_LUKS] = { "luks", false },
     [BYRE_DRIVER_NULL_AIO] = { "null-aio", true },
     [BYRE_DRIVER_NULL_CO] = { "null-co", true },
     [BYRE_DRIVER_QCOW2] = { "qcow2", false },
@@ -199,6 +200,19 @@ json_t *byre_node_show(enum byre_driver driver, const char *key, const struct by
         return NULL;
     }
     return object;
+}
+
+int byre_node_take_shown(json_t *tree, const char *key, struct byre_node *node, char **ret_text, struct byre_error *err)
+{
+    int r = byre_options_take_text(tree, key, ret_text, err);
+
+    if (r <= 0)
+        return r;
+    free(node->exact);
+    node->exact = NULL;
+    if (json_object_set_new(node->full, key, json_string(*ret_text)) < 0)
+        return byre_error_set_errno(err, -ENOMEM, "options");
+    return 0;
 }
 
 char *byre_node_name(const struct byre_node *node)

@@ -23,6 +23,7 @@
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "disk/data_file.h"
+#include "disk/encrypt.h"
 #include "disk/flat_map.h"
 #include "disk/inflated.h"
 #include "disk/move.h"
@@ -58,8 +59,8 @@ static void remove_file(const struct byre_layer *layer)
     dev_t dev;
     ino_t ino;
 
-    if (byre_file_identity(layer->store, &dev, &ino) && lstat(layer->name, &st) == 0 &&
-        st.st_dev == dev && st.st_ino == ino)
+    if (byre_file_identity(layer->file_store ? layer->file_store : layer->store, &dev, &ino) &&
+        lstat(layer->name, &st) == 0 && st.st_dev == dev && st.st_ino == ino)
         unlink(layer->name);
 }
 
@@ -68,6 +69,7 @@ static int close_layer(struct byre_layer *layer, bool remove_data, struct byre_e
     int r = layer->qcow2 ? byre_qcow2_close(layer->qcow2, err) : 0;
 
     byre_data_file_close(layer, remove_data);
+    byre_layer_close_luks(layer);
     byre_store_close(layer->store);
     json_decref(layer->shown);
     free(layer->name);
@@ -173,9 +175,12 @@ static int open_qcow2(struct byre_disk *disk, const struct byre_node_mode *mode,
         .open_data = byre_data_file_open,
         .opaque = &request,
         .snapshot = disk->layer_count == 1 ? disk->at : NULL,
+        .crypt_format = wanted->crypt_format,
     };
-    int r = byre_qcow2_open(layer->store, &options, &layer->qcow2, err);
+    int r = byre_encrypt_find(mode->secrets, wanted->key_secret, &options.password, err);
 
+    if (r == 0)
+        r = byre_qcow2_open(layer->store, &options, &layer->qcow2, err);
     if (r == 0 && wanted->data_file)
         r = byre_error_set(err, -EINVAL, "'data-file' can only be set for images with an external data file");
     if (r == 0)
@@ -197,7 +202,6 @@ static int take_node(struct byre_layer *layer, struct byre_source *source, struc
     layer->name = name;
     layer->has_exact = node->exact != NULL;
     layer->store = STEAL(node->store);
-    layer->data = layer->store;
     layer->shown = STEAL(node->full);
     layer->path = STEAL(node->path);
     layer->file_name = STEAL(source->file_name);
@@ -205,7 +209,7 @@ static int take_node(struct byre_layer *layer, struct byre_source *source, struc
     layer->has_file = node->has_file;
     layer->dev = node->dev;
     layer->ino = node->ino;
-    layer->probed_raw = source->probed && !source->is_qcow2;
+    layer->probed_raw = source->probed && !source->is_qcow2 && !source->is_luks;
     return 0;
 }
 
@@ -230,6 +234,8 @@ static int add_source(struct byre_disk *disk, struct byre_source *source, const 
         r = open_qcow2(disk, mode, &source->qcow2, err);
     else if (top && disk->at)
         r = byre_disk_no_snapshots(err);
+    else if (source->is_luks)
+        r = byre_layer_open_luks(layer, source->key_secret, mode->secrets, err);
     else
         r = open_raw(layer, err);
     if (r < 0 && top)
@@ -338,6 +344,7 @@ static int open_below(struct byre_disk *disk, struct below *below, const struct 
         .force_share = mode->force_share,
         .no_lock = mode->no_lock,
         .protocol_backing = mode->protocol_backing,
+        .secrets = mode->secrets,
         .chain = disk,
         .depth = mode->depth,
     };
@@ -386,6 +393,7 @@ static struct byre_node_mode mode_of(const struct byre_open_options *options)
         .force_share = options->force_share,
         .no_lock = options->no_lock,
         .protocol_backing = options->protocol_backing,
+        .secrets = options->secrets,
     };
 }
 
@@ -449,6 +457,12 @@ static void set_grains(struct byre_disk *disk)
     disk->coarse_grain = grain == UINT32_MAX ? RAW_GRAIN : coarse;
 }
 
+/* Where plain clusters lie is the engine's to say. */
+static void set_data(struct byre_layer *layer)
+{
+    layer->data = layer->qcow2 ? byre_qcow2_data(layer->qcow2) : layer->store;
+}
+
 int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *options,
                        struct byre_error *err)
 {
@@ -456,10 +470,8 @@ int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *o
     struct byre_qcow2_below below = { .opaque = disk, .remapped = remapped };
     int r;
 
-    for (unsigned i = 0; i < disk->layer_count; i++) {
-        if (!disk->layers[i].data)
-            disk->layers[i].data = disk->layers[i].store;
-    }
+    for (unsigned i = 0; i < disk->layer_count; i++)
+        set_data(&disk->layers[i]);
     disk->size = top->size;
     set_grains(disk);
     disk->writable = options->writable;

@@ -29,6 +29,9 @@ void byre_source_done(struct byre_source *source)
     free(source->file_name);
     json_decref(source->qcow2.backing);
     json_decref(source->qcow2.data_file);
+    free(source->qcow2.crypt_format);
+    free(source->qcow2.key_secret);
+    free(source->key_secret);
     *source = (struct byre_source){ .driver = NULL };
 }
 
@@ -135,6 +138,7 @@ static int show_filters(struct opening *opening, struct byre_error *err)
 static int probe(struct byre_store *store, enum byre_driver *ret_driver, struct byre_error *err)
 {
     uint8_t bytes[BYRE_SECTOR] = { 0 }; /* a null node may leave them as they are */
+    const char *format;
     uint64_t size;
     int r = byre_store_size(store, &size, err);
 
@@ -142,16 +146,19 @@ static int probe(struct byre_store *store, enum byre_driver *ret_driver, struct 
         return r;
     size = MIN(size, (uint64_t)sizeof bytes);
     r = size ? byre_store_pread(store, bytes, size, 0, err) : 0;
-    if (r == 0)
-        *ret_driver = strcmp(byre_probe(bytes, size), "qcow2") == 0 ? BYRE_DRIVER_QCOW2 : BYRE_DRIVER_RAW;
-    return r;
+    if (r < 0)
+        return r;
+    format = byre_probe(bytes, size);
+    *ret_driver = strcmp(format, "qcow2") == 0  ? BYRE_DRIVER_QCOW2
+                  : strcmp(format, "luks") == 0 ? BYRE_DRIVER_LUKS : BYRE_DRIVER_RAW;
+    return 0;
 }
 
-/* qcow2 takes its child's store as it is. */
-static int make_qcow2(struct opening *opening, struct byre_node *child, struct byre_error *err)
+/* qcow2 and luks take their child's store as it is. */
+static int make_whole(struct opening *opening, enum byre_driver driver, struct byre_node *child, struct byre_error *err)
 {
     struct byre_source *source = opening->source;
-    json_t *shown = byre_node_show(BYRE_DRIVER_QCOW2, "file", child);
+    json_t *shown = byre_node_show(driver, "file", child);
 
     source->node = *child;
     *child = (struct byre_node){ .store = NULL };
@@ -164,8 +171,29 @@ static int make_qcow2(struct opening *opening, struct byre_node *child, struct b
     json_decref(source->node.full);
     source->node.full = shown;
     source->node.is_protocol = false;
+    return 0;
+}
+
+static int make_qcow2(struct opening *opening, struct byre_node *child, struct byre_error *err)
+{
+    struct byre_source *source = opening->source;
+    int r = make_whole(opening, BYRE_DRIVER_QCOW2, child, err);
+
     source->is_qcow2 = true;
-    return byre_node_take_qcow2(opening->tree, opening->backing, &source->qcow2, err);
+    if (r == 0)
+        r = byre_node_take_shown(opening->tree, "encrypt.format", &source->node, &source->qcow2.crypt_format, err);
+    if (r == 0)
+        r = byre_node_take_shown(opening->tree, "encrypt.key-secret", &source->node, &source->qcow2.key_secret, err);
+    return r < 0 ? r : byre_node_take_qcow2(opening->tree, opening->backing, &source->qcow2, err);
+}
+
+static int make_luks(struct opening *opening, struct byre_node *child, struct byre_error *err)
+{
+    struct byre_source *source = opening->source;
+    int r = make_whole(opening, BYRE_DRIVER_LUKS, child, err);
+
+    source->is_luks = true;
+    return r < 0 ? r : byre_node_take_shown(opening->tree, "key-secret", &source->node, &source->key_secret, err);
 }
 
 static int make_format(struct opening *opening, enum byre_driver driver, struct byre_node *child,
@@ -183,6 +211,8 @@ static int make_format(struct opening *opening, enum byre_driver driver, struct 
         return no_memory(err);
     if (driver == BYRE_DRIVER_QCOW2)
         r = make_qcow2(opening, child, err);
+    else if (driver == BYRE_DRIVER_LUKS)
+        r = make_luks(opening, child, err);
     else
         r = byre_node_make_raw(opening->tree, child, &source->node, err);
     if (r == 0 && driver == BYRE_DRIVER_RAW)

@@ -30,13 +30,17 @@ static int check_request(const struct byre_convert_job *job, struct byre_error *
         return byre_error_set(err, -ENOTSUP, "Compression not supported for this file format");
     if (job->options->compress && job->target->layers[0].data_name)
         return byre_error_set(err, -ENOTSUP, "Compression not supported with an external data file");
+    if (job->options->compress && byre_qcow2_header(job->qcow2)->crypt_method)
+        return byre_error_set(err, -ENOTSUP, "Compression and encryption not supported at the same time");
     return 0;
 }
 
-/* A block device that is made a raw image keeps what was on it. */
+/* A block device that is made a raw image keeps what was on it; where nothing was written LUKS shows noise. */
 static bool is_new_device(const struct byre_disk *target)
 {
-    return target->unsealed && !target->layers[0].qcow2 && !target->layers[0].store->growable;
+    const struct byre_layer *top = &target->layers[0];
+
+    return target->unsealed && !top->qcow2 && (!top->store->growable || !top->store->limits.zero_on_grow);
 }
 
 static void job_init_target(struct byre_convert_job *job)

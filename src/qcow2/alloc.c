@@ -119,8 +119,8 @@ static int alloc_locked(struct byre_qcow2 *image, struct search *search, bool *r
         *cursor = search->first + search->got;
     hoff = search->first << image->cluster_bits;
     if (ret_fresh)
-        *ret_fresh = hoff >= MAX(image->used_end, image->freed_end) && image->store->growable &&
-                     image->store->limits.zero_on_grow;
+        *ret_fresh = hoff >= MAX(image->used_end, image->freed_end) && image->data->growable &&
+                     image->data->limits.zero_on_grow;
     image->used_end = MAX(image->used_end, hoff + (search->got << image->cluster_bits));
     return 0;
 }

@@ -128,6 +128,8 @@ static int check_items(const struct byre_qcow2 *image, const struct byre_qcow2_c
 {
     if (!count)
         return byre_error_set(err, -EINVAL, "no compressed clusters");
+    if (image->header.crypt_method)
+        return byre_error_set(err, -ENOTSUP, "Compression and encryption not supported at the same time");
     for (size_t i = 0; i < count; i++) {
         if (items[i].goff & (image->cluster_size - 1) || items[i].goff >= image->header.size ||
             !items[i].length || items[i].length > image->cluster_size ||
@@ -281,6 +283,8 @@ int byre_qcow2_write_compressed(struct byre_qcow2 *image, uint64_t goff, const v
     if (!byre_range_within(goff, length, image->header.size) || (goff & mask) ||
         ((end & mask) && end != image->header.size))
         return byre_error_set(err, -EINVAL, "'%s': only whole clusters can be compressed", image->store->name);
+    if (image->header.crypt_method)
+        return byre_error_set(err, -ENOTSUP, "Compression and encryption not supported at the same time");
     if (!room)
         return byre_error_set(err, -ENOMEM, "Could not allocate a cluster of %u bytes", image->cluster_size);
     for (; rc == 0 && goff < end; goff += part) {

@@ -200,7 +200,7 @@ static int write_header(struct byre_qcow2 *image, struct byre_error *err)
     return rc;
 }
 
-static int lay_out(struct byre_qcow2 *image, struct byre_error *err)
+static int lay_out(struct byre_qcow2 *image, const struct byre_qcow2_create_options *options, struct byre_error *err)
 {
     int rc;
 
@@ -208,6 +208,8 @@ static int lay_out(struct byre_qcow2 *image, struct byre_error *err)
     rc = take_first_clusters(image, err);
     if (rc == 0)
         rc = take_l1(image, err);
+    if (rc == 0 && options->luks)
+        rc = byre_image_crypt_create_locked(image, options->luks, options->password, err);
     if (rc == 0)
         rc = write_header(image, err);
     pthread_mutex_unlock(&image->mutex);
@@ -233,7 +235,7 @@ int byre_qcow2_create(struct byre_store *store, const struct byre_qcow2_create_o
     image->lazy = options->lazy_refcounts;
     if (options->data_file)
         byre_external_set(image, options->data);
-    rc = lay_out(image, err);
+    rc = lay_out(image, options, err);
     if (rc == 0)
         rc = byre_external_reach(image, 0, image->header.size, options->keep_data, &mode, err);
     if (rc == 0)

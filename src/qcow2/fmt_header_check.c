@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "base/arith.h"
+#include "base/endian.h"
 #include "qcow2/fmt_header_check.h"
 
 #define INCOMPAT_KNOWN \
@@ -231,6 +232,22 @@ static int check_placed(const struct byre_qcow2_header *h, const struct table *t
     return 0;
 }
 
+/* What the extension of an encrypted image names, as far as it makes sense: opening the image says what does not. */
+static struct table crypt_header(const struct byre_qcow2_header *h)
+{
+    const struct byre_qcow2_extension *extension =
+        byre_qcow2_header_find_extension(h, BYRE_QCOW2_EXT_CRYPT_HEADER);
+    struct table table = { .what = "Encryption header", .field = "offset of the crypto header extension" };
+
+    if (!extension || extension->length != CRYPT_EXTENSION_LENGTH)
+        return table;
+    table.hoff = byre_get_be64(extension->data);
+    table.bytes = byre_get_be64(extension->data + 8);
+    if (table.hoff > INT64_MAX / 2 || table.bytes > INT64_MAX / 2)
+        table.bytes = 0;
+    return table;
+}
+
 int byre_qcow2_header_check_tables(const struct byre_qcow2_header *h, uint64_t file_size,
                                    struct byre_error *err)
 {
@@ -241,6 +258,7 @@ int byre_qcow2_header_check_tables(const struct byre_qcow2_header *h, uint64_t f
           (uint64_t)h->reftable_clusters << h->cluster_bits },
         { "Snapshot table", "snapshots_offset", h->snapshots_hoff,
           (uint64_t)h->snapshot_count * SNAPSHOT_ENTRY_MIN },
+        crypt_header(h),
     };
 
     if (h->reftable_clusters == 0)

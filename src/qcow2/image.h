@@ -19,6 +19,7 @@
 #include "base/epoch.h"
 #include "base/rangelock.h"
 #include "base/tally.h"
+#include "qcow2/crypt.h"
 #include "qcow2/fmt_header.h"
 #include "qcow2/fmt_l2.h"
 #include "qcow2/fmt_refcount.h"
@@ -50,8 +51,9 @@ struct byre_conflict {
 struct byre_qcow2 {
     /* Fixed while the image is open. */
     struct byre_store *store; /* the metadata, and the compressed clusters */
-    struct byre_store *data;  /* the plain clusters: the same store, or that of a data file */
-    bool external;            /* there is a data file: see external.c; so are the next */
+    struct byre_store *data;  /* the plain clusters: the same store, that of a data file, or what stands on it (crypt.h) */
+    struct byre_image_crypt crypt;
+    bool external;            /* there is a data file: see external.c; so is the next */
     bool data_raw;            /* it reads as the disk does */
     struct byre_qcow2_below below;
     unsigned cluster_bits;

@@ -5,9 +5,9 @@
  * In a sound image the refcounts and the L2 entries never lead there.  In a damaged or a hostile one they do, and
  * the damage would grow with every write.
  *
- *   K1. Known from the first change on: header, L1 table, refcount table, and all L2 tables and refcount blocks that
- *       the tables name, those that were made since included; the snapshot table, and the L1 tables of all snapshots
- *       with the L2 tables that these name; the bitmaps with all that is theirs.
+ *   K1. Known from the first change on: header, encryption header, L1 table, refcount table, and all L2 tables and
+ *       refcount blocks that the tables name, those that were made since included; the snapshot table, and the L1
+ *       tables of all snapshots with the L2 tables that these name; the bitmaps with all that is theirs.
  *   K2. Where pieces of metadata lie on each other the image is not changed at all.
  *   K3. An L2 table that was copied is no metadata any more, unless a snapshot has it too; its refcount keeps it from
  *       being used until that is durable.
@@ -44,7 +44,7 @@ static bool overlaps(uint64_t a, uint64_t a_length, uint64_t b, uint64_t b_lengt
     return a < b + b_length && b < a + a_length;
 }
 
-/* Header, L1 table or refcount table. */
+/* Header, L1 table, refcount table or encryption header. */
 static const char *fixed_at(const struct byre_qcow2 *image, uint64_t hoff, uint64_t length)
 {
     if (hoff < image->cluster_size)
@@ -53,6 +53,8 @@ static const char *fixed_at(const struct byre_qcow2 *image, uint64_t hoff, uint6
         return image->l1.what;
     if (overlaps(hoff, length, image->reftable.hoff, image->reftable.entry_count * 8ULL))
         return image->reftable.what;
+    if (image->crypt.length && overlaps(hoff, length, image->crypt.hoff, image->crypt.length))
+        return "encryption header";
     return NULL;
 }
 

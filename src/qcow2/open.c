@@ -92,6 +92,7 @@ void byre_image_free(struct byre_qcow2 *image)
     vec_done(&image->frees_committing);
     vec_done(&image->frees_durable);
     vec_done(&image->unlinked_l2);
+    byre_image_crypt_done(image);
     byre_tally_done(&image->metadata);
     byre_bitmaps_free(image->bitmaps);
     byre_slices_done(&image->slices);
@@ -114,10 +115,6 @@ static int refuse(const struct byre_store *store, const char *what, struct byre_
 static int check_readable(const struct byre_store *store, const struct byre_qcow2_header *header,
                           struct byre_error *err)
 {
-    if (header->crypt_method == 1)
-        return refuse(store, "AES-CBC encryption (crypt_method 1) is not supported", err);
-    if (header->crypt_method)
-        return refuse(store, "LUKS encryption (crypt_method 2) is not supported", err);
     if (!byre_codec_has(header->compression))
         return refuse(store, header->compression == BYRE_COMPRESSION_ZSTD
                                  ? "compression type zstd is not supported by this build"
@@ -287,9 +284,15 @@ int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_optio
     if (rc < 0)
         return rc;
     image->writable = options->writable;
-    image->sealed = true;
     if (data != store)
         byre_external_set(image, data);
+    rc = byre_image_crypt_open(image, options->crypt_format, options->password, err);
+    if (rc < 0) {
+        byre_error_prepend(err, "Could not open '%s': ", store->name);
+        byre_image_free(image);
+        return rc;
+    }
+    image->sealed = true;
     image->lazy = image->header.compatible & BYRE_QCOW2_COMPAT_LAZY_REFCOUNTS;
     if (options->lazy_set && image->header.version >= 3)
         image->lazy = options->lazy;

@@ -16,8 +16,11 @@
 #include "qcow2/fmt_header.h"
 #include "store/store.h"
 
+struct byre_luks_options;
+struct byre_luks_volume;
 struct byre_qcow2;
 struct byre_snapshot_selector;
+struct byre_secret;
 
 typedef VEC(struct byre_extent) byre_extent_vec;
 
@@ -34,6 +37,8 @@ struct byre_qcow2_open_options {
     bool writable;
     uint64_t cache_bytes;     /* budget for metadata slices; 0: the default, 16 MiB */
     const struct byre_snapshot_selector *snapshot; /* the disk as this snapshot has it; not `writable`; or NULL */
+    const char *crypt_format; /* "luks" or "aes": what an encrypted image has to be; NULL: either */
+    const struct byre_secret *password; /* of an encrypted image, which cannot be opened without; or NULL */
     bool lazy_set, lazy;      /* with lazy_set: refcounts may lag, or not, whatever the header says; version 3 */
     /* Asked for the store of the data file if the image has one; it stays the caller's, and outlives the image.  NULL:
      * such images are refused.  `opaque` is passed to it. */
@@ -59,6 +64,11 @@ const struct byre_qcow2_header *byre_qcow2_header(const struct byre_qcow2 *image
 
 /* What the map can tell apart: a subcluster, or a cluster where there are none.  Bytes, a power of two. */
 uint32_t byre_qcow2_subcluster_size(const struct byre_qcow2 *image);
+/* The store that extents of kind data lie in: the image's own, or a filter on it, which lives as long as the image. */
+struct byre_store *byre_qcow2_data(struct byre_qcow2 *image);
+
+/* The LUKS header of an encrypted image, for its key slots; NULL: it is none, or of the encryption of old. */
+struct byre_luks_volume *byre_qcow2_luks(struct byre_qcow2 *image);
 
 void byre_qcow2_set_below(struct byre_qcow2 *image, const struct byre_qcow2_below *below);
 
@@ -84,6 +94,8 @@ struct byre_qcow2_create_options {
     struct byre_store *data;     /* with a data file: its store, which stays the caller's and outlives the image */
     bool keep_data;              /* what the data file holds stays */
     bool data_raw;               /* the data file reads as the disk does, without the image */
+    const struct byre_luks_options *luks; /* encrypt it so, with `password`; NULL: plain */
+    const struct byre_secret *password;
 };
 
 /* Checks which options go together, and that there is such an image: -EINVAL, or -ENOTSUP if this build cannot

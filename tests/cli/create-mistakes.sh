@@ -109,7 +109,5 @@ assert_missing x
 
 # features that byre has not
 run_fails 1 "^byre: x: Option 'encryption=on' is not supported\$" "$BYRE" create -f qcow2 -o encryption=on x 1M
-run_fails 1 "^byre: x: Option 'encrypt.format=luks' is not supported\$" \
-    "$BYRE" create -f qcow2 -o encrypt.format=luks x 1M
 assert_missing x
 assert_missing d

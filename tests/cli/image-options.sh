@@ -174,4 +174,3 @@ assert_same_disk -f raw -F qcow2 r.raw small.qcow2
 run "$BYRE" check small.qcow2
 assert_match '100.00% compressed' "$OUT"
 
-run_fails 1 "option '--object' is not supported" "$BYRE" info --object secret,id=x r.raw

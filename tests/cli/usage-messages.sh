@@ -57,7 +57,6 @@ run_ok "$OURS" -V
 assert_match '^qemu-img version 7\.[0-9.]+ \(byre [0-9.]+\)$' "$OUT"
 
 # refused by name
-run_fails 1 "^byre: info: option '--object' is not supported\$" "$BYRE" info --object secret,id=x a
 run_fails 1 "^byre: Invalid cache option: sometimes\$" "$BYRE" convert -t sometimes a b2
 run_fails 1 "^byre: option '-T' is not supported\$" "$BYRE" -T x info a
 assert_missing b2

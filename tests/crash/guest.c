@@ -14,6 +14,7 @@
 #include "byre/disk.h"
 #include "guest.h"
 #include "support_alloc.h"
+#include "crypt/luks_keys.h"
 #include "qcow2/compress.h"
 #include "store/memory.h"
 
@@ -91,8 +92,20 @@ static void new_store(struct guest *guest)
     free(bytes);
 }
 
+const struct byre_secret *guest_password(const struct guest *guest)
+{
+    static uint8_t bytes[] = "guest";
+    static const struct byre_secret password = { .bytes = bytes, .length = 5 };
+
+    return guest->options.encrypted ? &password : NULL;
+}
+
 static void new_image(struct guest *guest)
 {
+    /* What opens fastest. */
+    static const struct byre_luks_options luks = {
+        .spec = { 128, BYRE_CIPHER_CBC, BYRE_IVGEN_PLAIN64, -1 }, .hash = BYRE_HASH_SHA256, .iter_time = 1,
+    };
     const struct guest_options *options = &guest->options;
     struct byre_qcow2_create_options create = {
         .size = guest->base_size,
@@ -106,6 +119,8 @@ static void new_image(struct guest *guest)
         .extended_l2 = options->extended,
         .backing_name = options->backing_size ? "below" : NULL,
         .backing_format = options->backing_size ? "raw" : NULL,
+        .luks = options->encrypted ? &luks : NULL,
+        .password = guest_password(guest),
     };
 
     must(byre_qcow2_create(guest->store, &create, &guest->image, &guest->err), "create", &guest->err);
@@ -410,6 +425,7 @@ int guest_open(struct guest *guest)
     struct byre_qcow2_open_options options = {
         .writable = true,
         .cache_bytes = guest->options.cache_bytes,
+        .password = guest_password(guest),
     };
     int rc = byre_qcow2_open(guest->store, &options, &guest->image, &guest->err);
 

@@ -36,6 +36,7 @@ struct guest_options {
     unsigned cluster_bits; /* 0: 9 */
     int refcount_order;    /* -1: 0 (one bit); 0: 4 (16 bits) */
     bool lazy;
+    bool encrypted;        /* with LUKS: no compressed clusters */
     unsigned compression;
     bool extended;         /* L2 entries: subclusters; wants 14 cluster bits, and is not lazy */
     uint64_t backing_size; /* 0: no backing file */
@@ -125,6 +126,9 @@ uint64_t guest_size(const struct guest *guest);
 /* Puts a disk around guest->image, which it closes in the end; and closes both. */
 int guest_disk_open(struct guest *guest);
 int guest_disk_close(struct guest *guest, struct byre_error *err);
+
+/* What encrypted images are opened with; NULL for others. */
+const struct byre_secret *guest_password(const struct guest *guest);
 
 /* Fills `bytes` with a pattern that no other number has at this place. */
 void guest_pattern(uint8_t *bytes, uint64_t goff, uint64_t length, unsigned number);

@@ -198,7 +198,7 @@ static int read_extent(const struct look *look, struct byre_qcow2 *image, const 
     memset(to, 0, extent->length);
     switch (extent->kind) {
     case BYRE_EXTENT_DATA:
-        return byre_store_pread(look->store, to, extent->length, extent->hoff, err);
+        return byre_store_pread(byre_qcow2_data(image), to, extent->length, extent->hoff, err);
     case BYRE_EXTENT_COMPRESSED:
         return read_compressed(image, extent, to, err);
     case BYRE_EXTENT_HOLE:
@@ -257,7 +257,7 @@ static int look_at_image(struct look *look, struct byre_qcow2 *image)
 
 static int look_at_store(struct look *look)
 {
-    struct byre_qcow2_open_options options = { .writable = false };
+    struct byre_qcow2_open_options options = { .password = guest_password(look->guest) };
     struct byre_error err = BYRE_ERROR_INIT;
     struct byre_qcow2 *image;
     int rc = byre_qcow2_open(look->store, &options, &image, &err);
@@ -423,7 +423,7 @@ static void print_state(const struct guest *guest, const struct look *look, cons
 /* What is left can be worked with: clusters that leaked are only lost, and never handed out twice. */
 static int go_on(struct look *look)
 {
-    struct byre_qcow2_open_options options = { .writable = true };
+    struct byre_qcow2_open_options options = { .writable = true, .password = guest_password(look->guest) };
     struct byre_error err = BYRE_ERROR_INIT;
     struct byre_qcow2 *image;
     uint8_t bytes[SECTOR];

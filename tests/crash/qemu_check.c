@@ -104,20 +104,27 @@ static int run(const char *command, char *report, size_t room)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-static int check(const char *flags, const char *name, char *report, size_t room)
+static int check(const char *flags, const char *name, bool encrypted, char *report, size_t room)
 {
     char command[700];
     int code;
 
-    snprintf(command, sizeof command, "exec qemu-img check -f qcow2 %s '%s' 2>&1", flags, name);
+    if (encrypted)
+        snprintf(command, sizeof command, "exec qemu-img check --object secret,id=s,data=guest %s --image-opts "
+                 "driver=qcow2,encrypt.key-secret=s,file.filename='%s' 2>&1", flags, name);
+    else
+        snprintf(command, sizeof command, "exec qemu-img check -f qcow2 %s '%s' 2>&1", flags, name);
     code = run(command, report, room);
     return code == 0 || (code == CODE_LEAKS && !*flags) ? 0 : -1;
 }
+
+#define AT_CRYPT_METHOD 35 /* its last byte */
 
 int qemu_check(const struct byre_store *memory, uint64_t backing_size, bool dirty, char *report, size_t room)
 {
     uint64_t length;
     const uint8_t *bytes = byre_memory_bytes(memory, &length);
+    bool encrypted = length > AT_CRYPT_METHOD && bytes[AT_CRYPT_METHOD];
     const char *name;
     int rc;
 
@@ -131,9 +138,9 @@ int qemu_check(const struct byre_store *memory, uint64_t backing_size, bool dirt
     if (rc == 0 && backing_size)
         rc = write_file(tempdir_path(&tmp, "below"), NULL, backing_size);
     if (rc == 0)
-        rc = check("", name, report, room);
-    if (rc < 0 && dirty && check("-r all", name, report, room) == 0)
-        rc = check("", name, report, room);
+        rc = check("", name, encrypted, report, room);
+    if (rc < 0 && dirty && check("-r all", name, encrypted, report, room) == 0)
+        rc = check("", name, encrypted, report, room);
     effort_count(EFFORT_QEMU, 1);
     return rc;
 }

@@ -125,7 +125,6 @@ static void bad_member_is_refused_by_name(void **state)
         { "qcow2", "refcount_bits=", "Parameter 'refcount_bits' expects a number", -EINVAL },
         { "qcow2", "size=16E", "Value '16E' is out of range for parameter 'size'", -EINVAL },
         { "qcow2", "extended_l2=maybe", "Parameter 'extended_l2' expects 'on' or 'off'", -EINVAL },
-        { "qcow2", "encrypt.format=luks", "Option 'encrypt.format=luks' is not supported", -ENOTSUP },
         { "qcow2", "data_file_raw=maybe", "Parameter 'data_file_raw' expects 'on' or 'off'", -EINVAL },
         { "raw", "nocow=on", "Option 'nocow=on' is not supported", -ENOTSUP },
         { "raw", "nocow", "Invalid parameter 'cow'", -EINVAL },

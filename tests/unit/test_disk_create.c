@@ -346,10 +346,10 @@ static void check_backing_tells_size_and_format(void **state)
 
     (void)state;
     make_image(path("base"), 3 * M, 4096, NULL, NULL);
-    must(byre_create_check_backing(path("x"), "base", NULL, false, &size, &format, err));
+    must(byre_create_check_backing(path("x"), "base", NULL, false, NULL, &size, &format, err));
     assert_int_equal(size, 3 * M);
     assert_string_equal(format, "qcow2");
-    must(byre_create_check_backing(path("x"), "base", "raw", false, &size, &format, err));
+    must(byre_create_check_backing(path("x"), "base", "raw", false, NULL, &size, &format, err));
     assert_int_equal(size, size_of("base"));
     assert_string_equal(format, "raw");
 }
@@ -363,19 +363,19 @@ static void check_backing_fails_in_the_words_of_qemu_img(void **state)
 
     (void)state;
     write_file(path("base"), "raw", 3);
-    assert_int_equal(byre_create_check_backing(path("x"), "base", "qcow2", false, &size, &format, &err), -EINVAL);
+    assert_int_equal(byre_create_check_backing(path("x"), "base", "qcow2", false, NULL, &size, &format, &err), -EINVAL);
     assert_string_equal(err.text, "Image is not in qcow2 format");
-    assert_int_equal(byre_create_check_backing(path("x"), "base", "vmdk", false, &size, &format, &err), -EINVAL);
+    assert_int_equal(byre_create_check_backing(path("x"), "base", "vmdk", false, NULL, &size, &format, &err), -EINVAL);
     assert_string_equal(err.text, "Unknown driver 'vmdk'");
     snprintf(wanted, sizeof wanted, "Could not open '%s': No such file or directory", path("none"));
-    assert_int_equal(byre_create_check_backing(path("x"), "none", "raw", false, &size, &format, &err), -ENOENT);
+    assert_int_equal(byre_create_check_backing(path("x"), "none", "raw", false, NULL, &size, &format, &err), -ENOENT);
     assert_string_equal(err.text, wanted);
     make_image(path("over"), 1 * M, 0, "none", "raw");
     snprintf(wanted, sizeof wanted,
              "Could not open backing file: Could not open '%s': No such file or directory", path("none"));
-    assert_int_equal(byre_create_check_backing(path("x"), "over", "qcow2", false, &size, &format, &err), -ENOENT);
+    assert_int_equal(byre_create_check_backing(path("x"), "over", "qcow2", false, NULL, &size, &format, &err), -ENOENT);
     assert_string_equal(err.text, wanted);
-    assert_int_equal(byre_create_check_backing(path("x"), "nbd://h/x", "raw", false, &size, &format, &err),
+    assert_int_equal(byre_create_check_backing(path("x"), "nbd://h/x", "raw", false, NULL, &size, &format, &err),
                      -ENOTSUP);
     assert_null(format);
 }

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Secrets in memory, and their ways in: base64 and encrypted with another one.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <sys/mman.h>
+
+#include "crypt/base64.h"
+#include "crypt/wrapped.h"
+
+static void secret_is_wiped_and_gone(void **state)
+{
+    struct byre_secret *secret = byre_secret_copy("hunter2", 7);
+    void *page = secret->bytes;
+    uint8_t other[16] = "hunter2 again";
+
+    (void)state;
+    assert_int_equal(secret->length, 7);
+    assert_string_equal(secret->bytes, "hunter2");
+    byre_secret_free(secret);
+    assert_int_equal(msync(page, 1, MS_ASYNC), -1); /* not mapped */
+    assert_int_equal(errno, ENOMEM);
+    byre_secret_wipe(other, sizeof other);
+    for (unsigned i = 0; i < sizeof other; i++)
+        assert_int_equal(other[i], 0);
+    byre_secret_free(NULL);
+}
+
+static void base64_is_decoded_or_refused(void **state)
+{
+    static const struct {
+        const char *text, *bytes; /* NULL: refused */
+    } cases[] = {
+        { "", "" }, { "Zg==", "f" }, { "Zm8=", "fo" }, { "Zm9v", "foo" }, { "Zm9vYg==", "foob" },
+        { "Zm9v\nYmFy\n", "foobar" }, { "Zm9", NULL }, { "Zg=v", NULL }, { "Z===", NULL }, { "====", NULL },
+        { "Zm!v", NULL }, { "Zg==Zg==", NULL }, { "Zm9vZ", NULL },
+    };
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct byre_secret *secret = NULL;
+        int r = byre_base64_decode((const uint8_t *)cases[i].text, strlen(cases[i].text), &secret);
+
+        assert_int_equal(r, cases[i].bytes ? 0 : -EINVAL);
+        if (r == 0) {
+            assert_int_equal(secret->length, strlen(cases[i].bytes));
+            assert_memory_equal(secret->bytes, cases[i].bytes, secret->length);
+        }
+        byre_secret_free(secret);
+    }
+}
+
+/* openssl enc -aes-256-cbc -K 6b6b... -iv 6969... of "abc123" */
+static void wrapped_secret_is_decrypted(void **state)
+{
+    struct byre_secret *key = byre_secret_new(32), *iv = byre_secret_new(16), *wrapped = NULL, *plain = NULL;
+    static const char text[] = "KBXPegC0nGD+ru0oJBdgtA==";
+    struct byre_error err = BYRE_ERROR_INIT;
+
+    (void)state;
+    memset(key->bytes, 'k', 32);
+    memset(iv->bytes, 'i', 16);
+    assert_int_equal(byre_base64_decode((const uint8_t *)text, strlen(text), &wrapped), 0);
+    assert_int_equal(byre_secret_unwrap(wrapped, key, iv, &plain, &err), 0);
+    assert_int_equal(plain->length, 6);
+    assert_memory_equal(plain->bytes, "abc123", 6);
+    byre_secret_free(plain);
+    plain = NULL;
+    key->bytes[0]++;
+    assert_int_equal(byre_secret_unwrap(wrapped, key, iv, &plain, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "padding"));
+    key->length--;
+    assert_int_equal(byre_secret_unwrap(wrapped, key, iv, &plain, &err), -EINVAL);
+    assert_string_equal(err.text, "Key should be 32 bytes in length");
+    key->length++;
+    wrapped->length--;
+    assert_int_equal(byre_secret_unwrap(wrapped, key, iv, &plain, &err), -EINVAL);
+    assert_null(plain);
+    byre_secret_free(key);
+    byre_secret_free(iv);
+    byre_secret_free(wrapped);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(secret_is_wiped_and_gone),
+        cmocka_unit_test(base64_is_decoded_or_refused),
+        cmocka_unit_test(wrapped_secret_is_decrypted),
+    };
+
+    return cmocka_run_group_tests_name("secret", tests, NULL, NULL);
+}
