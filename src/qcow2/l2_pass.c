@@ -19,12 +19,11 @@
 
 #define BUFFER_BYTES (1u << 20)
 #define SECTOR       512u
-#define ENTRY_BYTES  8u
 
 /* The mapping word of the i-th entry of a table. */
-static inline uint8_t *entry_at(uint8_t *table, uint32_t i)
+static inline uint8_t *entry_at(const struct byre_qcow2 *image, uint8_t *table, uint32_t i)
 {
-    return table + (size_t)i * ENTRY_BYTES;
+    return table + ((size_t)i << byre_l2_entry_bits(image->extended_l2));
 }
 
 /* --- L1 tables --- */
@@ -288,7 +287,7 @@ static int count_table(struct visit *visit, struct byre_pass_table *table, uint8
     int rc = 0;
 
     for (uint32_t i = 0; rc == 0 && i < 1u << image->l2_bits; i++) {
-        uint64_t entry = byre_get_be64(entry_at(bytes, i));
+        uint64_t entry = byre_get_be64(entry_at(image, bytes, i));
         uint64_t index = ((entry & BYRE_L2_OFFSET_MASK) >> image->cluster_bits) - sweep->base;
 
         all |= entry;
@@ -349,7 +348,7 @@ static int check_table(struct visit *visit, struct byre_pass_table *table, uint8
     uint64_t first, last;
 
     for (uint32_t i = 0; i < 1u << image->l2_bits; i++) {
-        if (!clusters_of(image, byre_get_be64(entry_at(bytes, i)), &first, &last))
+        if (!clusters_of(image, byre_get_be64(entry_at(image, bytes, i)), &first, &last))
             continue;
         for (uint64_t cluster = first; cluster <= last; cluster++) {
             if (is_marked(visit->sweep, cluster << image->cluster_bits))
@@ -368,10 +367,12 @@ int byre_pass_check_unmarked(struct byre_pass *pass, struct byre_sweep *sweep, s
 static int clear_table(struct visit *visit, struct byre_pass_table *table, uint8_t *bytes,
                        struct byre_error *err)
 {
+    const struct byre_qcow2 *image = visit->pass->image;
+
     (void)table;
     (void)err;
-    for (uint32_t i = 0; i < 1u << visit->pass->image->l2_bits; i++) {
-        uint8_t *at = entry_at(bytes, i);
+    for (uint32_t i = 0; i < 1u << image->l2_bits; i++) {
+        uint8_t *at = entry_at(image, bytes, i);
 
         visit->changed |= *at & (BYRE_L2_COPIED >> 56);
         *at &= (uint8_t)~(BYRE_L2_COPIED >> 56);
@@ -386,15 +387,17 @@ int byre_pass_clear_copied(struct byre_pass *pass, struct byre_error *err)
 
 static int set_table(struct visit *visit, struct byre_pass_table *table, uint8_t *bytes, struct byre_error *err)
 {
+    const struct byre_qcow2 *image = visit->pass->image;
+
     (void)table;
     (void)err;
-    for (uint32_t i = 0; i < 1u << visit->pass->image->l2_bits; i++) {
-        uint64_t entry = byre_get_be64(entry_at(bytes, i));
+    for (uint32_t i = 0; i < 1u << image->l2_bits; i++) {
+        uint64_t entry = byre_get_be64(entry_at(image, bytes, i));
 
         if (entry & (BYRE_L2_COMPRESSED | BYRE_L2_COPIED) || !byre_l2_offset(entry) ||
             !is_marked(visit->sweep, byre_l2_offset(entry)))
             continue;
-        byre_put_be64(entry_at(bytes, i), entry | BYRE_L2_COPIED);
+        byre_put_be64(entry_at(image, bytes, i), entry | BYRE_L2_COPIED);
         visit->changed = true;
     }
     return 0;

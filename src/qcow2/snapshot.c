@@ -81,6 +81,9 @@ static void name_table(struct byre_snapshot_job *job, const struct byre_place *p
 
 static int check_new(const struct byre_snapshot_job *job, const char *name, struct byre_error *err)
 {
+    if (job->image->external)
+        return byre_error_set(err, -ENOTSUP, "'%s': no snapshots go with an external data file",
+                              job->image->store->name);
     if (strlen(name) > UINT16_MAX)
         return byre_error_set(err, -EINVAL, "the name of a snapshot has at most %u bytes", UINT16_MAX);
     if (job->table.entries.len >= BYRE_QCOW2_SNAPSHOTS_MAX)
