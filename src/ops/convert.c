@@ -57,6 +57,14 @@ static void job_init_target(struct byre_convert_job *job)
         .align = job->cluster_size,
         .min_run = options->sparse_size,
     };
+    if (!job->qcow2 || byre_qcow2_subcluster_size(job->qcow2) == job->cluster_size)
+        return;
+    job->subcluster_size = byre_qcow2_subcluster_size(job->qcow2);
+    job->skip_rule = job->zero_rule;
+    job->skip_rule.grain = MIN(job->subcluster_size, RAW_GRAIN);
+    job->skip_rule.align = job->subcluster_size;
+    /* The host cluster is taken in any case: it is no more in pieces for it. */
+    job->skip_rule.min_run = MIN(options->sparse_size, (uint64_t)RAW_GRAIN);
 }
 
 static void job_init_plan(struct byre_convert_job *job)

@@ -36,6 +36,8 @@ struct byre_convert_job {
     uint32_t cell;                  /* the longest copy, bytes */
     bool zeros_are_there;           /* zeros need not be written */
     struct byre_zero_rule zero_rule;
+    uint32_t subcluster_size;       /* of a target that has such, or 0 */
+    struct byre_zero_rule skip_rule; /* for zeros within clusters of such a target */
 
     pthread_mutex_t plan_mutex;
     struct byre_plan plan;          /* under plan_mutex */
@@ -65,6 +67,7 @@ struct byre_convert_worker {
     struct byre_place *places;           /* at most one a cluster of a cell; their ranges stay locked, so they
                                             do not move */
     size_t place_count;
+    uint32_t *skip;                      /* for subclusters, by cluster of the cell: those that are zero */
     /* for compressing */
     struct byre_codec *codec;
     uint8_t *out;                        /* one cell: no cluster grows */

@@ -7,6 +7,7 @@
  *
  *   Q1. worker->places holds what was reserved and neither published nor abandoned: no way out leaves any.
  *   Q2. Places are in ascending order, and so are the ranges that they lock.
+ *   Q3. In a target with subclusters, those that are zero within a cluster with data are not written.
  */
 #include "config.h"
 
@@ -36,6 +37,8 @@ static int reserve_plain(struct byre_convert_worker *worker, uint64_t item_goff,
         if (r < 0)
             return r;
         place->data = worker->in + start;
+        if (worker->job->subcluster_size)
+            place->reservation.skip = worker->skip + start / worker->job->cluster_size;
         worker->place_count++;
         start += place->reservation.length;
     }
@@ -198,12 +201,30 @@ static int fill_and_publish(struct byre_convert_worker *worker, struct byre_erro
     return r;
 }
 
+/* Marks the subclusters of the item that the rule calls zero. */
+static void find_skips(struct byre_convert_worker *worker, size_t length)
+{
+    const struct byre_convert_job *job = worker->job;
+    struct byre_zero_run zeros = { 0, 0 };
+    size_t sub = job->subcluster_size, per_cluster = job->cluster_size / sub;
+
+    memset(worker->skip, 0, byre_div_up(length, job->cluster_size) * sizeof *worker->skip);
+    while (byre_zero_run_next(&job->skip_rule, worker->in, length, zeros.end, &zeros)) {
+        for (size_t i = zeros.start / sub; i < byre_div_up(zeros.end, sub); i++)
+            worker->skip[i / per_cluster] |= 1u << i % per_cluster;
+        if (zeros.end >= length)
+            break;
+    }
+}
+
 int byre_convert_write_qcow2(struct byre_convert_worker *worker, const struct byre_plan_item *item,
                              uint64_t number, struct byre_error *err)
 {
     struct byre_convert_job *job = worker->job;
     int r = 0;
 
+    if (job->subcluster_size)
+        find_skips(worker, item->length);
     if (worker->codec)
         r = compress_item(worker, item, err);
     if (r < 0)

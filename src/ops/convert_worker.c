@@ -27,7 +27,7 @@ size_t byre_convert_worker_cost(const struct byre_convert_job *job)
     size_t cost = job->cell;
 
     if (job->qcow2)
-        cost += clusters_per_cell(job) * sizeof(struct byre_place);
+        cost += clusters_per_cell(job) * (sizeof(struct byre_place) + sizeof(uint32_t));
     if (job->options->compress)
         cost += job->cell + clusters_per_cell(job) * sizeof(struct byre_qcow2_compressed);
     return cost;
@@ -38,6 +38,7 @@ static void worker_done(struct byre_convert_worker *worker)
     free(worker->in);
     free(worker->out);
     free(worker->places);
+    free(worker->skip);
     free(worker->items);
     byre_codec_free(worker->codec);
 }
@@ -50,13 +51,16 @@ static int worker_init(struct byre_convert_worker *worker, struct byre_convert_j
 
     *worker = (struct byre_convert_worker){ .job = job };
     worker->in = aligned_alloc(BUFFER_ALIGN, job->cell);
-    if (job->qcow2)
+    if (job->qcow2) {
         worker->places = calloc(clusters, sizeof *worker->places);
+        worker->skip = calloc(clusters, sizeof *worker->skip);
+    }
     if (compress) {
         worker->out = aligned_alloc(BUFFER_ALIGN, job->cell);
         worker->items = calloc(clusters, sizeof *worker->items);
     }
-    if (!worker->in || (job->qcow2 && !worker->places) || (compress && (!worker->out || !worker->items)))
+    if (!worker->in || (job->qcow2 && (!worker->places || !worker->skip)) ||
+        (compress && (!worker->out || !worker->items)))
         return byre_error_set_errno(err, -ENOMEM, "could not make buffers for a copy");
     if (!compress)
         return 0;

@@ -233,6 +233,9 @@ struct byre_qcow2_reservation {
     bool fresh;                 /* the store reads as zero there */
     bool keeps_host;            /* subclusters that are no data yet are filled where they are */
     bool blank;                 /* set before publish: the clusters get their places alone.  Extended L2 entries */
+    const uint32_t *skip;       /* set before fill, the caller's until it is published: NULL, or a mask for each cluster
+                                 * of the subclusters whose data is zero and need not be written.  Extended L2 entries;
+                                 * `goff` is a cluster's start */
     uint64_t fill_start, fill_end; /* what is written in one go, the data and what stands around it */
     uint32_t copy_first, copy_last; /* subclusters of the first and last cluster that are copied apart from that */
     struct byre_range_hold hold;

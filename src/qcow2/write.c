@@ -291,7 +291,17 @@ static int copy_apart(struct byre_qcow2 *image, const struct byre_qcow2_reservat
     return rc;
 }
 
-int byre_qcow2_fill(struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
+/* Which of the touched subclusters of the cluster at `goff` are left out. */
+static uint32_t skipped_by(const struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
+                           uint64_t goff)
+{
+    if (!reservation->skip || reservation->overwrite)
+        return 0;
+    return reservation->skip[(goff - reservation->first) >> image->cluster_bits] & touched_by(image, reservation, goff);
+}
+
+/* Writes the data and what stands right around it. */
+static int fill_run(struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
                     const struct iovec *iov, int iov_count, struct byre_error *err)
 {
     struct surroundings around = { 0 };
@@ -301,6 +311,51 @@ int byre_qcow2_fill(struct byre_qcow2 *image, const struct byre_qcow2_reservatio
     if (rc == 0)
         rc = write_around(image, reservation, &around, iov, iov_count, err);
     free(around.bytes);
+    return rc;
+}
+
+/* Is the subcluster at `goff` left out? */
+static bool is_skipped(const struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation, uint64_t goff)
+{
+    uint64_t cluster = byre_cluster_start(image, goff);
+
+    return skipped_by(image, reservation, cluster) >> ((goff - cluster) >> image->subcluster_bits) & 1;
+}
+
+/* Writes the runs of subclusters that are not left out. */
+static int fill_runs(struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
+                     const struct iovec *iov, int iov_count, struct byre_error *err)
+{
+    CLEANUP(free_ptr) struct iovec *pieces = malloc(MAX((size_t)iov_count, (size_t)1) * sizeof *pieces);
+    uint64_t end = reservation->goff + reservation->length, covered, sub = byre_subcluster_size(image);
+    int rc = 0;
+
+    if (!pieces)
+        return byre_error_set(err, -ENOMEM, "Could not allocate a vector of %d buffers", iov_count);
+    for (uint64_t at = reservation->goff, next; rc == 0 && at < end; at = next) {
+        bool skipped = is_skipped(image, reservation, at);
+        struct byre_qcow2_reservation part = *reservation;
+        int count;
+
+        for (next = at + sub; next < end && is_skipped(image, reservation, next) == skipped;)
+            next += sub;
+        if (skipped)
+            continue;
+        part.goff = part.fill_start = at;
+        part.length = MIN(next, end) - at;
+        part.fill_end = next < end ? next : reservation->fill_end;
+        count = byre_iov_slice(iov, iov_count, at - reservation->goff, part.length, pieces, iov_count, &covered);
+        rc = fill_run(image, &part, pieces, count, err);
+    }
+    return rc;
+}
+
+int byre_qcow2_fill(struct byre_qcow2 *image, const struct byre_qcow2_reservation *reservation,
+                    const struct iovec *iov, int iov_count, struct byre_error *err)
+{
+    int rc = reservation->skip ? fill_runs(image, reservation, iov, iov_count, err)
+                               : fill_run(image, reservation, iov, iov_count, err);
+
     if (rc == 0)
         rc = copy_apart(image, reservation, reservation->first, reservation->copy_first, err);
     if (rc == 0)
@@ -313,11 +368,12 @@ static struct byre_l2_entry published(const struct byre_qcow2 *image, const stru
                                       struct byre_l2_entry old, uint64_t goff, uint32_t *ret_changed)
 {
     uint32_t touched = reservation->blank ? 0 : touched_by(image, reservation, goff);
+    uint32_t skipped = skipped_by(image, reservation, goff);
     struct byre_subclusters now = byre_subclusters_of(image, old);
 
-    now.data |= touched;
-    now.zero &= ~touched;
-    *ret_changed = reservation->keeps_host ? touched : now.data;
+    now.data = (now.data | touched) & ~skipped;
+    now.zero = (now.zero & ~touched) | skipped;
+    *ret_changed = reservation->keeps_host ? touched : now.data | skipped;
     return byre_subclusters_entry(image, reservation->hoff + (goff - reservation->first), now);
 }
 
@@ -332,7 +388,7 @@ static void tell_locked(struct byre_qcow2 *image, const struct byre_qcow2_reserv
         uint32_t changed;
         struct byre_l2_entry entry = published(image, reservation, byre_l2_get(image, slice, index), goff, &changed);
 
-        if (changed == all.data)
+        if (changed == all.data && byre_subclusters_of(image, entry).data == all.data)
             continue;
         if (run < goff)
             byre_remapped_locked(image, run, (goff - run) >> image->cluster_bits,

@@ -165,6 +165,11 @@ const struct byre_qcow2_header *byre_qcow2_header(const struct byre_qcow2 *image
     return &image->header;
 }
 
+uint32_t byre_qcow2_subcluster_size(const struct byre_qcow2 *image)
+{
+    return 1u << image->header.cluster_bits;
+}
+
 void byre_qcow2_set_append_only(struct byre_qcow2 *image, bool append_only)
 {
     image->append_only = append_only;
