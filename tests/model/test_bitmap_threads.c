@@ -136,7 +136,7 @@ static int reap(struct byre_queue *queue, unsigned min)
 static int work_queued(struct worker *worker, struct byre_error *err)
 {
     const struct byre_queue_options options = { .depth = DEPTH };
-    uint8_t *buf = calloc(1, LENGTH_MAX + SECTOR);
+    uint8_t *buf = calloc(DEPTH, LENGTH_MAX + SECTOR); /* one for each request */
     struct iovec iov[DEPTH];
     struct byre_queue *queue;
     int r = byre_queue_new(worker->scene->disk, worker->scene->workers, &options, &queue, err);
@@ -145,7 +145,7 @@ static int work_queued(struct worker *worker, struct byre_error *err)
         for (unsigned j = 0; j < DEPTH; j++) {
             struct byre_request request;
 
-            iov[j].iov_base = buf;
+            iov[j].iov_base = buf + j * (LENGTH_MAX + SECTOR);
             request = choose(worker, &iov[j]);
             request.err = err;
             if (byre_queue_submit(queue, &request, 1) != 1)
