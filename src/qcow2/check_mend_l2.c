@@ -27,7 +27,8 @@ struct walk {
     struct byre_check_state *state;
     const struct byre_check_l2 *l2;
     bool *changed;
-    bool moved; /* some cluster of a data file is not at its guest offset */
+    bool tangled; /* tables that are data of one another are changed, too */
+    bool moved;   /* some cluster of a data file is not at its guest offset */
     struct byre_error *err;
 };
 
@@ -218,6 +219,17 @@ static int mend_entry(struct walk *walk, size_t i)
     return 1;
 }
 
+/* Data that is in the way is moved from here first; where tables are data of one another, that cannot be, and what is
+ * there as data is no data anyway. */
+static bool may_write(const struct walk *walk)
+{
+    const struct byre_check_state *state = walk->state;
+
+    if (walk->tangled)
+        return !byre_check_is_region(state, walk->l2->hoff >> state->cluster_bits);
+    return byre_check_is_alone(state, walk->l2->hoff, state->cluster_size, walk->l2->times);
+}
+
 static int mend_table(struct walk *walk)
 {
     struct byre_check_state *state = walk->state;
@@ -225,7 +237,7 @@ static int mend_table(struct walk *walk)
     size_t first = SIZE_MAX, last = 0;
     bool empty = true;
 
-    if (!byre_check_is_alone(state, walk->l2->hoff, state->cluster_size, walk->l2->times) ||
+    if (!may_write(walk) ||
         byre_check_load(state, walk->l2->hoff, state->cluster_size, &empty, NULL) < 0 || empty)
         return 0;
     for (size_t i = 0; i < state->cluster_size / size; i++) {
@@ -263,9 +275,12 @@ int byre_check_mend_l2(struct byre_check_state *state, bool *ret_changed, struct
     struct walk walk = { .state = state, .changed = ret_changed, .err = err };
     int rc = 0;
 
-    for (size_t i = 0; i < state->l2_tables.len && rc == 0; i++) {
-        walk.l2 = &state->l2_tables.ptr[i];
-        rc = mend_table(&walk);
+    for (int tangled = 0; tangled <= 1 && rc == 0 && !*ret_changed; tangled++) {
+        walk.tangled = tangled;
+        for (size_t i = 0; i < state->l2_tables.len && rc == 0; i++) {
+            walk.l2 = &state->l2_tables.ptr[i];
+            rc = mend_table(&walk);
+        }
     }
     if (rc < 0 || !walk.moved)
         return rc;
