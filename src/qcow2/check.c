@@ -13,6 +13,7 @@
 #include "base/arith.h"
 #include "base/endian.h"
 #include "qcow2/check_state.h"
+#include "qcow2/fmt_refcount.h"
 
 #define ROUNDS_MAX 16u    /* of repairs that need a new count */
 #define PAGES_FREE 32768u /* pages of counts that any image may fill: 16 Mi clusters, 8 MiB of memory */
@@ -299,10 +300,12 @@ static int count_references(struct byre_check_state *state, struct byre_error *e
         rc = byre_check_walk_spans(state, err);
     if (rc == 0)
         rc = byre_check_collect_l2(state, err);
+    state->block_faults = state->result.corruptions;
     if (rc == 0)
         rc = byre_check_load_blocks(state, err);
     if (rc < 0)
         return rc;
+    state->block_faults = state->result.corruptions - state->block_faults;
     state->progress_total = state->l2_tables.len + state->blocks.len;
     return byre_check_walk_l2(state, err);
 }
@@ -316,12 +319,13 @@ static int run_round(struct byre_check_state *state, bool may_mend, bool *ret_ag
     *ret_again = false;
     if (rc < 0 || (rc = count_references(state, err)) < 0)
         return rc;
-    if (all && (state->result.corruptions || state->counts.clashes || state->bitmaps_lost)) {
+    if (all && (state->result.corruptions || state->counts.clashes ||
+                state->counts.most > byre_refcount_max(state->header->refcount_order))) {
         rc = byre_check_mend(state, ret_again, err);
         if (rc < 0 || *ret_again)
             return rc;
     }
-    state->structural = state->result.corruptions;
+    state->structural = state->result.corruptions - state->block_faults;
     if ((rc = byre_check_count_blocks(state, err)) < 0 || (rc = byre_check_compare(state, err)) < 0)
         return rc;
     if (all && state->rebuild) {

@@ -27,6 +27,7 @@ static int add_entry(struct byre_check_state *state, uint32_t index, uint64_t en
     if (entry & ~BYRE_REFTABLE_OFFSET_MASK) {
         byre_check_corrupt(state, 1, "ERROR refcount table entry %" PRIu32 " has reserved bits set", index);
         block.writable = false;
+        state->rebuild = true;
     }
     if (block.hoff == 0)
         return 0;

@@ -244,6 +244,7 @@ static int add_many(struct byre_counts *counts, struct byre_counts_page *page, u
     }
     if (__builtin_add_overflow(slot->count, times, &slot->count))
         slot->count = UINT64_MAX;
+    counts->most = MAX(counts->most, slot->count);
     return 0;
 }
 
@@ -258,6 +259,8 @@ int byre_counts_add_slowly(struct byre_counts *counts, struct byre_counts_page *
     if (flags & BYRE_CELL_CLASH)
         counts->clashes = true;
     cell |= (uint16_t)flags;
+    if (count + times > MAX(counts->most, 1u))
+        counts->most = count + times;
     if (times >= BYRE_CELL_MANY || count + times >= BYRE_CELL_MANY)
         return add_many(counts, page, cluster, cell, times);
     return put_cell(counts, page, cluster, (uint16_t)(cell + times));

@@ -69,6 +69,7 @@ struct byre_counts {
     struct byre_counts_many *many;
     size_t many_count, many_size;
     bool clashes;                  /* some cell is a CLASH */
+    uint64_t most;                 /* the largest count of 2 and more that was reached */
     struct byre_counts_page *last; /* the page that was used last */
 };
 

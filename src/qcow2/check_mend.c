@@ -3,15 +3,15 @@
  * Mending: correcting what cannot be true in the tables of an image, and taking apart what claims one place.
  * This file has the order of it, and what its parts write with.
  *
- * What wins where two structures claim a cluster: the header, the active L1 table, the encryption header, the
- * snapshot table, L1 tables of snapshots, the bitmap directory, bitmap tables, L2 tables, data; refcounts
- * come last (check_rebuild.c).  What loses is copied to new clusters if its bytes still mean something there,
- * and given up otherwise.
+ * Where two structures claim a cluster, the header, the active L1 table and the encryption header stay where they
+ * are.  The snapshot table, L1 tables of snapshots and the bitmap directory go elsewhere, whatever else it is: as a
+ * copy if they make sense, so that nothing is lost to a wrong pointer.  Data goes elsewhere where there is a table,
+ * and bitmap tables are given up where there is an L2 table.  Refcounts come last (check_rebuild.c).
  *
  * Invariants
  *   M1. New clusters are written, and durable, before anything refers to them.  They are past all that is in
  *       use, so nothing that is leaked is overwritten: it may be what is left of something.
- *   M2. A table is changed in place only where nothing else has its clusters, and by whole entries, which a
+ *   M2. A table is changed in place only where no other table has its clusters, and by whole entries, which a
  *       crash does not tear.
  *   M3. On version 3 the dirty bit is durable before the first change: the refcounts of new clusters follow
  *       in a later round.
@@ -194,6 +194,18 @@ static bool yields(const struct byre_check_region *a, const struct byre_check_re
     return a->kind != b->kind ? a->kind > b->kind : a->index > b->index;
 }
 
+/* Is anything else there, before which it has to yield?  What can be copied elsewhere is, so that both stay; a bitmap
+ * table is worth less than an L2 table, and more than what looks like data there. */
+static bool has_to_yield(const struct byre_check_state *state, const struct byre_check_region *region)
+{
+    for (uint64_t cluster = region->first; cluster < region->end; cluster++) {
+        if (region->kind == BYRE_REGION_BITMAP ? byre_check_is_l2_table(state, cluster << state->cluster_bits)
+                                               : byre_counts_get(&state->counts, cluster).count > 1)
+            return true;
+    }
+    return false;
+}
+
 /* Sorts the regions, and finds those that are in the way of others: enough of them, so that rounds end. */
 static void judge_regions(struct byre_check_state *state)
 {
@@ -212,6 +224,25 @@ static void judge_regions(struct byre_check_state *state)
             owner = i;
         }
     }
+    for (size_t i = 0; i < state->regions.len; i++) {
+        if (regions[i].kind >= BYRE_REGION_SNAPSHOTS && has_to_yield(state, &regions[i]))
+            regions[i].in_the_way = true;
+    }
+}
+
+bool byre_check_is_l2_table(const struct byre_check_state *state, uint64_t hoff)
+{
+    size_t low = 0, high = state->l2_tables.len;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (state->l2_tables.ptr[middle].hoff < hoff)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < state->l2_tables.len && state->l2_tables.ptr[low].hoff == hoff;
 }
 
 /* Regions are sorted, but may overlap: one that began long before may reach here.  What follows looks at those that
@@ -245,6 +276,7 @@ int byre_check_mend(struct byre_check_state *state, bool *ret_changed, struct by
         byre_check_mend_snapshots,
         byre_check_mend_l1,
         byre_check_mend_l2,
+        byre_check_drop_bitmaps,
     };
     int rc = 0;
 

@@ -5,6 +5,7 @@
  *   - Where the extension or the directory makes no sense, the autoclear bit is cleared: no bitmap is valid.
  *   - A bitmap without a table of its own leaves the directory, which is written anew elsewhere; the header's
  *     extension is switched to it where that is the change of one sector, otherwise all bitmaps are given up.
+ *   - So does one whose table something else has, too, when nothing else is left to correct.
  *   - Entries of bitmap tables that cannot be true are cleared, after their bitmap is marked as in use, which
  *     is what makes it inconsistent for every program.
  */
@@ -38,8 +39,8 @@ static int give_up(struct byre_check_state *state, struct byre_error *err)
     return rc;
 }
 
-/* Marks the bitmaps that are lost; returns how many are left. */
-static uint32_t judge_bitmaps(struct byre_check_state *state)
+/* Marks the bitmaps that are lost; returns how many are left, and whether the directory is in the way. */
+static uint32_t judge_bitmaps(struct byre_check_state *state, bool *ret_move)
 {
     uint32_t left = 0;
 
@@ -47,7 +48,7 @@ static uint32_t judge_bitmaps(struct byre_check_state *state)
         if (state->regions.ptr[i].kind == BYRE_REGION_BITMAP && state->regions.ptr[i].in_the_way)
             state->bitmaps.ptr[state->regions.ptr[i].index].lost = true;
         if (state->regions.ptr[i].kind == BYRE_REGION_DIRECTORY && state->regions.ptr[i].in_the_way)
-            state->bitmaps_lost = true;
+            *ret_move = true;
     }
     for (size_t i = 0; i < state->bitmaps.len; i++)
         left += !state->bitmaps.ptr[i].lost;
@@ -184,16 +185,43 @@ static int mend_tables(struct byre_check_state *state, bool *ret_changed, struct
     return 0;
 }
 
+/* When nothing else can be corrected: tables that something has besides. */
+int byre_check_drop_bitmaps(struct byre_check_state *state, bool *ret_changed, struct byre_error *err)
+{
+    uint32_t left = 0;
+
+    for (size_t i = 0; i < state->bitmaps.len; i++) {
+        struct byre_check_bitmap *bitmap = &state->bitmaps.ptr[i];
+
+        if (bitmap->table_size && !byre_check_is_alone(state, bitmap->table_hoff, bitmap->table_size * 8ULL, 1))
+            bitmap->lost = true;
+        left += !bitmap->lost;
+    }
+    if (state->bitmaps.len && !byre_check_is_alone(state, state->directory_hoff, state->directory_size, 1)) {
+        byre_check_mended(state, 1, "bitmap directory: it is something else; all bitmaps are lost");
+        *ret_changed = true;
+        return give_up(state, err);
+    }
+    if (left == state->bitmaps.len)
+        return 0;
+    *ret_changed = true;
+    return drop_bitmaps(state, left, err);
+}
+
 int byre_check_mend_bitmaps(struct byre_check_state *state, bool *ret_changed, struct byre_error *err)
 {
-    uint32_t left = judge_bitmaps(state);
+    bool move = false;
+    uint32_t left = judge_bitmaps(state, &move);
 
     if (state->bitmaps_lost) {
         *ret_changed = true;
         byre_check_mended(state, 1, "bitmap directory: all bitmaps are lost");
         return give_up(state, err);
     }
-    if (left < state->bitmaps.len) {
+    if (move)
+        byre_check_mended(state, 1, "bitmap directory: copied from 0x%" PRIx64 ", which is something else",
+                          state->directory_hoff);
+    if (move || left < state->bitmaps.len) {
         *ret_changed = true;
         return drop_bitmaps(state, left, err);
     }

@@ -33,26 +33,11 @@ struct table {
     struct byre_error *err;
 };
 
-static bool is_l2_table(const struct byre_check_state *state, uint64_t hoff)
-{
-    size_t low = 0, high = state->l2_tables.len;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (state->l2_tables.ptr[middle].hoff < hoff)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < state->l2_tables.len && state->l2_tables.ptr[low].hoff == hoff;
-}
-
-/* Could this be an L2 table?  Each entry may be true. */
+/* Could this be an L2 table?  Most of its entries may be true. */
 static bool is_plausible(const struct table *table, uint64_t hoff)
 {
     const struct byre_check_state *state = table->state;
-    unsigned size = byre_check_entry_size(state);
+    unsigned size = byre_check_entry_size(state), used = 0, wrong = 0;
 
     if (byre_store_pread(state->store, table->cluster, state->cluster_size, hoff, NULL) < 0)
         return false;
@@ -62,10 +47,10 @@ static bool is_plausible(const struct table *table, uint64_t hoff)
         struct byre_check_entry entry;
 
         byre_check_entry_judge(state, word, bitmap, UINT64_MAX, &entry);
-        if (entry.faults)
-            return false;
+        used += word || bitmap;
+        wrong += entry.faults != 0;
     }
-    return true;
+    return wrong == 0 || wrong * 2 < used;
 }
 
 /* What the entry should be; *ret_why tells why, and is left alone if it may stay. */
@@ -87,7 +72,7 @@ static int mend_entry(struct table *table, uint64_t *entry, const char **ret_why
         *ret_why = "it leads past the end of the file";
         *entry = 0;
     } else if (base != hoff) {
-        bool there = is_l2_table(state, base) || (cell.count == 1 && is_plausible(table, base));
+        bool there = byre_check_is_l2_table(state, base) || (cell.count == 1 && is_plausible(table, base));
 
         *ret_why = there ? "it is not cluster aligned, but an L2 table is there"
                          : "it is not cluster aligned, and no L2 table is there";
@@ -151,7 +136,8 @@ static int mend_table(struct table *table, bool *ret_changed)
     return 0;
 }
 
-/* The table that a region holds; false if it holds none, or one that must not be written to. */
+/* The table that a region holds; false if it holds none, or one that must not be written to.  Data that is there,
+ * too, is no reason: it is in the way of the table, and reads as a table anyway. */
 static bool take_region(struct table *table, const struct byre_check_region *region)
 {
     const struct byre_check_state *state = table->state;
@@ -171,22 +157,6 @@ static bool take_region(struct table *table, const struct byre_check_region *reg
     return !region->in_the_way && byre_check_is_inside(state, table->hoff, table->size);
 }
 
-/* Do other regions, or data, have a part of it?  What counts here is that no table but L2 tables is there, for those
- * give way. */
-static bool is_taken(const struct table *table)
-{
-    const struct byre_check_state *state = table->state;
-    uint64_t last = (table->hoff + table->size - 1) >> state->cluster_bits;
-
-    for (uint64_t cluster = table->hoff >> state->cluster_bits; cluster <= last; cluster++) {
-        struct byre_cell cell = byre_counts_get(&state->counts, cluster);
-
-        if (cell.count > 1 && !is_l2_table(state, cluster << state->cluster_bits))
-            return true;
-    }
-    return false;
-}
-
 int byre_check_mend_l1(struct byre_check_state *state, bool *ret_changed, struct byre_error *err)
 {
     CLEANUP(free_ptr) uint8_t *cluster = malloc(state->cluster_size);
@@ -198,7 +168,7 @@ int byre_check_mend_l1(struct byre_check_state *state, bool *ret_changed, struct
     for (int doubt = 0; doubt <= 1 && rc == 0 && !*ret_changed; doubt++) {
         table.doubt = doubt;
         for (size_t i = 0; i < state->regions.len && rc == 0; i++) {
-            if (take_region(&table, &state->regions.ptr[i]) && !is_taken(&table))
+            if (take_region(&table, &state->regions.ptr[i]))
                 rc = mend_table(&table, ret_changed);
         }
     }

@@ -7,7 +7,8 @@
  *     to its data.  So are the entries after one that makes no sense.
  *   - An entry of version 3 that lacks the size of its VM state or disk gets them.
  *   - An L1 table in the way of something else is copied to a place of its own.
- *   - A snapshot table in the way of something else is written anew.
+ *   - A snapshot table in the way of something else is written anew; one of which a part makes no sense was no
+ *     snapshot table there.
  *
  * A table is written anew elsewhere, and the header is switched to it; only an L1 offset is changed in place.
  */
@@ -38,17 +39,24 @@ static const struct byre_check_region *region_of(const struct byre_check_state *
     return NULL;
 }
 
-static bool wants_new_table(const struct byre_check_state *state)
+static bool has_faults(const struct byre_check_state *state)
 {
-    const struct byre_check_region *table = region_of(state, BYRE_REGION_SNAPSHOTS, 0);
-
-    if (state->snapshots_cut || (table && table->in_the_way))
-        return true;
     for (size_t i = 0; i < state->snapshots.len; i++) {
         if (state->snapshots.ptr[i].lost || state->snapshots.ptr[i].incomplete)
             return true;
     }
-    return false;
+    return state->snapshots_cut;
+}
+
+static bool wants_new_table(struct byre_check_state *state)
+{
+    const struct byre_check_region *table = region_of(state, BYRE_REGION_SNAPSHOTS, 0);
+
+    if (!table || !table->in_the_way)
+        return has_faults(state);
+    for (size_t i = 0; has_faults(state) && i < state->snapshots.len; i++)
+        state->snapshots.ptr[i].never = true;
+    return true;
 }
 
 /* Could there be an L1 table, of nobody else? */
@@ -81,7 +89,7 @@ static void find_l1_tables(struct byre_check_state *state)
         struct byre_check_snapshot *snapshot = &state->snapshots.ptr[i];
         uint64_t base = byre_round_down(snapshot->l1_hoff, state->cluster_size);
 
-        if (snapshot->lost && base != snapshot->l1_hoff && is_l1_table(state, base, snapshot->l1_size * 8ULL)) {
+        if (snapshot->lost && !snapshot->never && base != snapshot->l1_hoff && is_l1_table(state, base, snapshot->l1_size * 8ULL)) {
             snapshot->lost = false;
             snapshot->moved = true;
             snapshot->l1_hoff = base;
@@ -123,7 +131,7 @@ static size_t build_table(struct byre_check_state *state, const uint8_t *from, u
         const struct byre_check_snapshot *snapshot = &state->snapshots.ptr[i];
         uint64_t end = i + 1 < state->snapshots.len ? snapshot[1].at : state->snapshots_size;
 
-        if (snapshot->lost) {
+        if (snapshot->lost || snapshot->never) {
             byre_check_mended(state, 1, "snapshot table entry %zu: its L1 table is not there; the snapshot is lost", i);
             continue;
         }
@@ -193,8 +201,6 @@ static int rewrite_table(struct byre_check_state *state, struct byre_error *err)
 /* The tables that claim the place of another one. */
 static int move_l1_tables(struct byre_check_state *state, bool *ret_changed, struct byre_error *err)
 {
-    if (!byre_check_is_alone(state, state->header->snapshots_hoff, MAX(state->snapshots_size, 1u), 1))
-        return 0;
     for (size_t i = 0; i < state->regions.len; i++) {
         const struct byre_check_region *region = &state->regions.ptr[i];
         const struct byre_check_snapshot *snapshot;

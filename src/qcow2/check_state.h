@@ -62,6 +62,7 @@ struct byre_check_snapshot {
     uint64_t l1_hoff; /* and its L1 table */
     uint32_t l1_size;
     bool lost;       /* there is no such L1 table */
+    bool never;      /* the table is something else */
     bool moved;      /* it was found close to where it should be */
     bool incomplete; /* it lacks what version 3 wants */
 };
@@ -131,7 +132,8 @@ struct byre_check_state {
     bool bitmaps_lost;       /* nothing of the bitmaps can be followed */
 
     uint64_t next_free; /* the first cluster that was not given out by byre_check_allocate */
-    uint64_t structural; /* corruptions that are no matter of refcounts */
+    uint64_t structural;   /* corruptions that are no matter of refcounts */
+    uint64_t block_faults; /* ... that are in the refcount table */
     bool rebuild;       /* the refcount structures cannot be corrected where they are */
     bool references_lost; /* a table could not be followed: what it refers to is unknown */
     bool blocks_lost;     /* a part of the refcount table could not be read */
@@ -254,6 +256,9 @@ int byre_check_mend_snapshots(struct byre_check_state *state, bool *ret_changed,
 int byre_check_mend_bitmaps(struct byre_check_state *state, bool *ret_changed, struct byre_error *err);
 int byre_check_mend_l1(struct byre_check_state *state, bool *ret_changed, struct byre_error *err);
 int byre_check_mend_l2(struct byre_check_state *state, bool *ret_changed, struct byre_error *err);
+int byre_check_drop_bitmaps(struct byre_check_state *state, bool *ret_changed, struct byre_error *err);
+/* Does an L1 entry lead there? */
+bool byre_check_is_l2_table(const struct byre_check_state *state, uint64_t hoff);
 /* Is there a region, no matter what else? */
 bool byre_check_is_region(const struct byre_check_state *state, uint64_t cluster);
 
