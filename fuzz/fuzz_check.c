@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Fuzz target: the checker, on images in memory.  Whatever the bytes are, a check ends, changes nothing and
- * says the same twice; a repair keeps the header's first fields, and an image that it calls right is right,
- * with nothing left for a second repair.  Memory out of proportion is for the fuzzer's own limits to find (-rss_limit_mb,
- * -malloc_limit_mb), time for its -timeout.
+ * says the same twice; a repair keeps the header's first fields, and an image that it calls right is right, with
+ * nothing left for a second repair.  Memory out of proportion is for the fuzzer's own limits to find
+ * (-rss_limit_mb, -malloc_limit_mb), time for its -timeout.
  */
 #include "config.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,9 +89,6 @@ static void check_and_repair(struct byre_store *store, const struct byre_qcow2_h
         require_bytes(store, data, size, MIN(size, (size_t)HEADER_KEPT));
     if (rc == 0 && repaired.corruptions == 0 && repaired.leaks == 0)
         check_repaired(store, repair);
-    else if (getenv("FUZZ_SHOW_LEFT") && repair == BYRE_REPAIR_ERRORS)
-        fprintf(stderr, "left: %d %lu %lu %lu\n", rc, (unsigned long)repaired.corruptions,
-                (unsigned long)repaired.leaks, (unsigned long)repaired.check_errors);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

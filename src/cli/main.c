@@ -26,6 +26,7 @@ static const struct byre_verb *const verbs[] = {
     &byre_verb_info,
     &byre_verb_io,
     &byre_verb_map,
+    &byre_verb_recover,
 };
 
 

@@ -89,7 +89,8 @@ static void find_l1_tables(struct byre_check_state *state)
         struct byre_check_snapshot *snapshot = &state->snapshots.ptr[i];
         uint64_t base = byre_round_down(snapshot->l1_hoff, state->cluster_size);
 
-        if (snapshot->lost && !snapshot->never && base != snapshot->l1_hoff && is_l1_table(state, base, snapshot->l1_size * 8ULL)) {
+        if (snapshot->lost && !snapshot->never && base != snapshot->l1_hoff &&
+            is_l1_table(state, base, snapshot->l1_size * 8ULL)) {
             snapshot->lost = false;
             snapshot->moved = true;
             snapshot->l1_hoff = base;

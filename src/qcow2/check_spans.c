@@ -78,6 +78,7 @@ static int count_clusters(struct byre_check_state *state, const struct stretch *
         if (rc < 0)
             return rc;
     }
+    state->end_clusters = MAX(state->end_clusters, cluster); /* a table may begin where the file ends */
     return 0;
 }
 

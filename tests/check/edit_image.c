@@ -103,7 +103,8 @@ static void add_compressed(struct edit_image *image)
 {
     uint32_t cluster = append_data(image), length = image->cluster / 2 - 60;
 
-    set_entry(image, 0, 6, byre_l2_compressed_entry(place(image, cluster) + 10, length, image->options.cluster_bits), 0);
+    set_entry(image, 0, 6,
+              byre_l2_compressed_entry(place(image, cluster) + 10, length, image->options.cluster_bits), 0);
     if (image->options.refcount_order == 0)
         return;
     set_entry(image, 0, 7,

@@ -9,9 +9,9 @@
  *     ...
  *     edit_done(&image);
  *
- * The disk: two L2 tables.  Clusters 0 to 3 are data (shared with the snapshots, if there are any), 4 and 5 data, 6 and 7
- * compressed into one cluster, 8 reads as zero, 9 reads as zero and has a cluster, the rest has no mapping; of the second
- * table the first two clusters are data.
+ * The disk: two L2 tables.  Clusters 0 to 3 are data (shared with the snapshots, if there are any), 4 and 5 data,
+ * 6 and 7 compressed into one cluster, 8 reads as zero, 9 reads as zero and has a cluster, the rest has no mapping;
+ * of the second table the first two clusters are data.
  */
 #ifndef TESTS_CHECK_EDIT_IMAGE_H
 #define TESTS_CHECK_EDIT_IMAGE_H

@@ -71,8 +71,8 @@ struct damage {
 
 static void describe(const struct edit_image *image, const struct damage *damage, char *text, size_t room)
 {
-    snprintf(text, room, "%s: %s %u, word %u is 0x%llx", image->options.name, edit_name(damage->structure), damage->index,
-             damage->word, (unsigned long long)damage->value);
+    snprintf(text, room, "%s: %s %u, word %u is 0x%llx", image->options.name, edit_name(damage->structure),
+             damage->index, damage->word, (unsigned long long)damage->value);
 }
 
 /* What a word is made to be: places of all structures, and what no word can be. */
@@ -250,7 +250,9 @@ static int after_crash(void *opaque, struct byre_store *after, const struct cras
 
 static void crash_repair(const struct edit_image *image, const struct damage *damage, unsigned seed)
 {
-    struct crash_options options = { .seed = seed, .exact = 4, .samples = effort_of(1, 4, 40), .torn = effort_of(9, 3, 1) };
+    struct crash_options options = {
+        .seed = seed, .exact = 4, .samples = effort_of(1, 4, 40), .torn = effort_of(9, 3, 1),
+    };
     uint64_t length = (uint64_t)image->clusters * image->cluster;
     struct crashed crashed = { .image = image, .damage = damage };
     struct byre_check_result result;
