@@ -125,6 +125,23 @@ static bool group_is_plain(const struct group *group)
     return wrong == 0;
 }
 
+/* True if nothing about the cells needs compare_cluster. */
+static bool cells_are_right(struct byre_check_state *state, const struct group *group,
+                            const struct byre_cell cells[GROUP])
+{
+    uint64_t wrong = 0, last = 0;
+
+    for (unsigned i = 0; i < GROUP; i++) {
+        wrong |= group->refcounts[i] ^ cells[i].count;
+        wrong |= cells[i].flags &
+                 (BYRE_CELL_CLASH | (group->refcounts[i] == 1 ? BYRE_CELL_SHARED : BYRE_CELL_EXCLUSIVE));
+        last = group->refcounts[i] ? i + 1 : last;
+    }
+    if (wrong == 0 && last)
+        state->last_used = MAX(state->last_used, group->number * GROUP + last);
+    return wrong == 0;
+}
+
 static int compare_group(struct byre_check_state *state, struct group *group, struct byre_error *err)
 {
     struct byre_cell cells[GROUP] = { { 0, 0 } };
@@ -140,6 +157,8 @@ static int compare_group(struct byre_check_state *state, struct group *group, st
     }
     if (group->page)
         byre_counts_get_group(&state->counts, group->page, index_of(group), cells);
+    if (count == GROUP && cells_are_right(state, group, cells))
+        return 0;
     for (unsigned i = 0; i < count; i++) {
         int rc = compare_cluster(state, group, i, &cells[i], err);
 

@@ -124,10 +124,18 @@ static inline int byre_counts_add(struct byre_counts *counts, uint64_t cluster, 
             return rc;
     }
     planes = page->groups[group].planes;
-    if (flags == BYRE_CELL_EXCLUSIVE && times == 1 && !((planes[0] | planes[1] | planes[2]) & bit) &&
-        !(page->wide >> group & 1)) {
-        planes[0] |= bit;
-        return 0;
+    if (!((planes[0] | planes[1] | planes[2]) & bit) && !(page->wide >> group & 1)) {
+        if (times == 1 && flags == BYRE_CELL_EXCLUSIVE) {
+            planes[0] |= bit;
+            return 0;
+        }
+        if (times == 2 && flags == BYRE_CELL_SHARED) { /* by the disk and one snapshot: the last state */
+            planes[0] |= bit;
+            planes[1] |= bit;
+            planes[2] |= bit;
+            counts->most = counts->most > 2 ? counts->most : 2;
+            return 0;
+        }
     }
     return byre_counts_add_slowly(counts, page, cluster, times, flags);
 }

@@ -135,7 +135,7 @@ static int count_entry(struct walk *walk, size_t i, uint64_t word, uint64_t bitm
     return entry.compressed ? count_compressed(walk, i, &entry) : count_standard(walk, i, &entry);
 }
 
-/* The most frequent entry: data, with COPIED if it is active, and nothing to say about it. */
+/* The most frequent entry: data, with nothing to say about it. */
 static int walk_table(struct byre_check_state *state, const struct byre_check_l2 *l2, const uint8_t *bytes,
                       struct byre_error *err)
 {
@@ -155,9 +155,11 @@ static int walk_table(struct byre_check_state *state, const struct byre_check_l2
 
         if (!entry && !bitmap)
             continue;
-        if (!(entry & odd) && cluster && cluster < state->file_clusters && (entry & BYRE_L2_COPIED || !flags)) {
+        if (!(entry & odd) && cluster && cluster < state->file_clusters) {
+            unsigned seen = entry & BYRE_L2_COPIED ? flags : flags ? BYRE_CELL_SHARED : 0;
+
             take_statistics(&walk, byre_l2_offset(entry));
-            rc = byre_check_count(state, cluster, l2->times, flags, err);
+            rc = byre_check_count(state, cluster, l2->times, seen, err);
         } else {
             rc = count_entry(&walk, i, entry, bitmap);
         }
