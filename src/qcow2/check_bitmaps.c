@@ -39,7 +39,7 @@ int byre_check_bitmap_entry(struct byre_check_state *state, uint64_t entry, uint
     uint64_t hoff = entry & BYRE_BITMAP_ENTRY_OFFSET;
     int rc;
 
-    if ((entry & BYRE_BITMAP_ENTRY_RESERVED) || !byre_is_aligned(hoff, state->cluster_size))
+    if (byre_bitmap_entry_reserved(entry) || !byre_is_aligned(hoff, state->cluster_size))
         byre_check_corrupt(state, times, "ERROR bitmap table entry corrupted: %" PRIx64, entry);
     if (hoff == 0)
         return 0;

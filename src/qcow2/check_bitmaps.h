@@ -11,4 +11,10 @@
 #define BYRE_BITMAP_ENTRY_RESERVED 0xff000000000001feULL
 #define BYRE_BITMAP_ENTRY_OFFSET   0x00fffffffffffe00ULL
 
+/* Bit 0 says that all bits are ones, of an entry without a cluster; beside one it is reserved, too. */
+static inline bool byre_bitmap_entry_reserved(uint64_t entry)
+{
+    return (entry & BYRE_BITMAP_ENTRY_RESERVED) || ((entry & BYRE_BITMAP_ENTRY_OFFSET) && (entry & 1));
+}
+
 #endif

@@ -129,7 +129,7 @@ static bool is_wrong(const struct byre_check_state *state, uint64_t entry)
 {
     uint64_t hoff = entry & BYRE_BITMAP_ENTRY_OFFSET;
 
-    if ((entry & BYRE_BITMAP_ENTRY_RESERVED) || !byre_is_aligned(hoff, state->cluster_size))
+    if (byre_bitmap_entry_reserved(entry) || !byre_is_aligned(hoff, state->cluster_size))
         return true;
     return hoff && (!byre_check_is_inside(state, hoff, state->cluster_size) ||
                     !byre_check_is_alone(state, hoff, state->cluster_size, 1));
