@@ -28,6 +28,7 @@ static const struct byre_verb *const verbs[] = {
     &byre_verb_info,
     &byre_verb_io,
     &byre_verb_map,
+    &byre_verb_recover,
     &byre_verb_resize,
     &byre_verb_snapshot,
 };

@@ -16,6 +16,7 @@ extern const struct byre_verb byre_verb_create;
 extern const struct byre_verb byre_verb_info;
 extern const struct byre_verb byre_verb_io;
 extern const struct byre_verb byre_verb_map;
+extern const struct byre_verb byre_verb_recover;
 extern const struct byre_verb byre_verb_resize;
 extern const struct byre_verb byre_verb_snapshot;
 

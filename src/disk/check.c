@@ -22,6 +22,8 @@ static int check_store(struct byre_store *store, const struct byre_check_options
     struct byre_qcow2_header header;
     int rc = byre_qcow2_header_read(store, &header, err);
 
+    if (rc == -EINVAL && (options->repair & BYRE_REPAIR_ERRORS))
+        rc = byre_qcow2_header_read_without_refcounts(store, &header, NULL) == 0 ? 0 : rc;
     if (rc < 0)
         return rc;
     rc = byre_qcow2_check(store, &header, options->repair, options, ret_result, err);

@@ -17,17 +17,18 @@
  * byre_repair; ERRORS includes LEAKS) says.  Nobody else may change the store meanwhile; a repair needs it
  * writable.  Of `callbacks` (may be NULL) only report, progress and opaque are looked at.
  *
- * Returns 0 if the check was carried out, whatever it found; *ret_result is written then.  -ENOTSUP names a
- * feature whose images are not checked (external data file, extended L2).  -EINVAL and -EFBIG name a field
- * without which nothing can be judged.  A repair that fails half-way leaves no new damage.
+ * Returns 0 if the check was carried out, whatever it found; *ret_result is written then.  -EINVAL and -EFBIG
+ * name a field without which nothing can be judged; -ENOSPC: there is no room for what a repair has to write.
+ * A repair that fails half-way leaves no new damage.
  *
- * A repair changes refcounts, COPIED flags and unaligned entries of zero clusters, and at the end clears the
- * dirty bit if all refcounts are right, and the corrupt bit if nothing is left: `header` is not updated, so
- * read the incompatible bits (or the header) again.
+ * A repair of LEAKS lowers refcounts and corrects COPIED flags.  One of ERRORS mends tables (check_mend.c), raises
+ * refcounts or makes new refcount structures (check_rebuild.c), and may grow the store.  At the end the dirty bit is
+ * cleared if all refcounts are right, and the corrupt bit if nothing is left.  `header` is not updated: read it again.
  *
- * Memory: up to 10 MiB, and beyond that at most 64 times the bytes of tables that the store really holds; for
- * ordinary images 3 bytes for each host cluster in use.  Time: each table is read once, however many
- * snapshots share it; a second time where COPIED flags are wrong.
+ * Memory: up to 8 MiB, and beyond that at most 64 times the bytes of tables that the store really holds; for
+ * ordinary images three bits and a half for each host cluster in use, 16 where snapshots share it.  Time: each table
+ * is read once, however many snapshots share it; a second time where COPIED flags are wrong; a repair of errors counts
+ * again after each round of corrections.
  */
 int byre_qcow2_check(struct byre_store *store, const struct byre_qcow2_header *header, unsigned repair,
                      const struct byre_check_options *callbacks, struct byre_check_result *ret_result,

@@ -15,7 +15,7 @@
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "base/endian.h"
-#include "qcow2/check_state.h"
+#include "qcow2/check_entry.h"
 #include "qcow2/fmt_l2.h"
 #include "qcow2/fmt_refcount.h"
 
@@ -66,8 +66,7 @@ static void judge(struct walk *walk, uint64_t cluster, struct finding *ret)
 {
     struct byre_check_state *state = walk->state;
     struct byre_check_block *block = byre_check_find_block(state, cluster);
-    struct byre_counts_page *page = byre_counts_find(&state->counts, cluster / BYRE_COUNTS_PAGE);
-    uint64_t references = page ? byre_counts_get(&state->counts, page, cluster % BYRE_COUNTS_PAGE) : 0;
+    uint64_t references = byre_counts_get(&state->counts, cluster).count;
     uint64_t refcount = block ? read_refcount(walk, block, cluster) : 0;
 
     if (cluster < state->end_clusters)
@@ -81,17 +80,24 @@ static bool is_wrong(struct walk *walk, uint64_t entry, struct finding *ret)
 {
     struct byre_check_state *state = walk->state;
     uint64_t cluster = byre_l2_offset(entry) >> state->cluster_bits;
-    struct byre_counts_page *page;
+    unsigned suspect;
 
     if (byre_l2_offset(entry) == 0)
         return false;
     if (cluster < state->end_clusters) {
-        page = byre_counts_find(&state->counts, cluster / BYRE_COUNTS_PAGE);
-        if (!page || (page->cells[cluster % BYRE_COUNTS_PAGE] & BYRE_CELL_SUSPECT) != BYRE_CELL_SUSPECT)
+        suspect = byre_counts_get(&state->counts, cluster).flags & BYRE_CELL_SUSPECT;
+        if (suspect != BYRE_CELL_SUSPECT)
             return false;
     }
     judge(walk, cluster, ret);
     return (ret->refcount == 1) != !!(entry & BYRE_L2_COPIED);
+}
+
+/* The same for an entry that refers to a data file: what is there has one reference. */
+static bool is_unowned(const struct walk *walk, uint64_t entry, struct finding *ret)
+{
+    *ret = (struct finding){ 1, walk->fix && walk->alone };
+    return byre_l2_offset(entry) && !(entry & BYRE_L2_COPIED);
 }
 
 static void settle(struct byre_check_state *state, const struct finding *finding, uint64_t times)
@@ -134,14 +140,17 @@ static int walk_l2(struct walk *walk, const struct byre_check_l2 *l2)
     struct patch patch = { SIZE_MAX, 0 };
     bool empty = false;
 
+    unsigned size = byre_check_entry_size(state);
+
     walk->alone = byre_check_is_alone(state, l2->hoff, state->cluster_size, l2->times);
     if (byre_check_load(state, l2->hoff, state->cluster_size, &empty, NULL) < 0 || empty)
         return 0; /* reported when it was read first */
-    for (size_t at = 0; at < state->cluster_size; at += 8) {
+    for (size_t at = 0; at < state->cluster_size; at += size) {
         uint64_t entry = byre_get_be64(state->buf + at);
         struct finding finding;
 
-        if (!entry || (entry & BYRE_L2_COMPRESSED) || !is_wrong(walk, entry, &finding))
+        if (!entry || (entry & BYRE_L2_COMPRESSED) ||
+            !(byre_check_has_data_file(state) ? is_unowned(walk, entry, &finding) : is_wrong(walk, entry, &finding)))
             continue;
         byre_check_say(state, "%s OFLAG_COPIED data cluster: l2_entry=%" PRIx64 " refcount=%" PRIu64,
                        verb(&finding), entry, finding.refcount);

@@ -12,10 +12,10 @@
 #include "qcow2/check_state.h"
 #include "qcow2/fmt_l2.h"
 
-int byre_check_l1_entry(struct byre_check_state *state, uint64_t entry, uint64_t times, uint32_t active,
-                        struct byre_error *err)
+int byre_check_l1_entry(struct byre_check_state *state, uint64_t hoff, uint64_t entry, uint64_t times,
+                        uint32_t active, struct byre_error *err)
 {
-    struct byre_check_l2 l2 = { entry & BYRE_L1_OFFSET_MASK, times, active, 0 };
+    struct byre_check_l2 l2 = { entry & BYRE_L1_OFFSET_MASK, times, active, 0, 0 };
     int rc;
 
     if (entry & BYRE_L1_RESERVED_MASK)
@@ -30,8 +30,10 @@ int byre_check_l1_entry(struct byre_check_state *state, uint64_t entry, uint64_t
         rc = byre_check_count_region(state, l2.hoff, state->cluster_size, times, BYRE_CELL_TABLE, err);
         return rc < 0 ? rc : 0;
     }
-    if (active)
+    if (active) {
         l2.flags = entry & BYRE_L2_COPIED ? BYRE_CELL_EXCLUSIVE : BYRE_CELL_SHARED;
+        l2.l1_index = (uint32_t)((hoff - state->header->l1_hoff) / 8);
+    }
     if (vec_push(&state->l2_tables, l2) < 0)
         return byre_error_set_errno(err, -ENOMEM, "collecting the L2 tables");
     return 0;
@@ -57,6 +59,7 @@ static void merge_l2_tables(struct byre_check_state *state)
             tables[used].times += tables[i].times;
             tables[used].active += tables[i].active;
             tables[used].flags |= tables[i].flags;
+            tables[used].l1_index = MAX(tables[used].l1_index, tables[i].l1_index);
         } else {
             tables[++used] = tables[i];
         }

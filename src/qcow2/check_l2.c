@@ -3,8 +3,8 @@
  * The L2 tables: counts the clusters that their entries refer to, takes the statistics of the active ones,
  * and notes for each cluster how the active entries are marked (COPIED), to be compared with the refcounts.
  *
- * Tables are read in ascending order, neighbours in one request.  Statistics need no guest order: a cluster
- * is fragmented if it does not follow the one before it in the same table.
+ * Tables are read in ascending order, ahead.  Nothing is changed here.  Statistics need no guest order: a
+ * cluster is fragmented if it does not follow the one before it in the same table.
  */
 #include "config.h"
 
@@ -13,52 +13,17 @@
 
 #include "base/arith.h"
 #include "base/endian.h"
-#include "qcow2/check_state.h"
+#include "qcow2/check_ahead.h"
+#include "qcow2/check_entry.h"
 #include "qcow2/fmt_l2.h"
 
 struct walk {
     struct byre_check_state *state;
     const struct byre_check_l2 *l2;
-    uint8_t *bytes; /* of the table, in state->buf */
-    bool may_correct;
-    uint64_t expected;              /* the host offset that follows the last one; 0: none yet */
-    size_t dirty_first, dirty_last; /* entries that were corrected; none if first > last */
+    uint64_t expected; /* the host offset that follows the last one; 0: none yet */
+    uint64_t goff;     /* what the first entry maps; UINT64_MAX: not known */
     struct byre_error *err;
 };
-
-static int count_compressed(struct walk *walk, uint64_t entry)
-{
-    struct byre_check_state *state = walk->state;
-    /* All bits of the offset, also those that no file can have: they show as a region outside the file. */
-    uint64_t hoff = entry & ((1ULL << byre_l2_compressed_shift(state->cluster_bits)) - 1);
-    uint32_t stored = byre_l2_compressed_stored(entry, state->cluster_bits);
-    int rc;
-
-    if (entry & BYRE_L2_COPIED)
-        byre_check_corrupt(
-            state, walk->l2->times,
-            "ERROR: coffset=0x%" PRIx64 ": copied flag must never be set for compressed clusters", hoff);
-    state->result.allocated_clusters += walk->l2->active;
-    state->result.compressed_clusters += walk->l2->active;
-    state->result.fragmented_clusters += walk->l2->active;
-    rc = byre_check_count_region(state, hoff, stored, walk->l2->times, 0, walk->err);
-    return rc < 0 ? rc : 0;
-}
-
-/* An allocated zero cluster at an impossible place: the place does not matter to the guest, so drop it. */
-static void drop_place(struct walk *walk, size_t i, uint64_t hoff)
-{
-    struct byre_check_state *state = walk->state;
-
-    byre_check_say(state,
-                   "Repairing offset=%" PRIx64
-                   ": Preallocated cluster is not properly aligned; L2 entry corrupted.",
-                   hoff);
-    byre_put_be64(walk->bytes + i * 8, BYRE_L2_ZERO);
-    walk->dirty_first = MIN(walk->dirty_first, i);
-    walk->dirty_last = MAX(walk->dirty_last, i);
-    state->result.corruptions_fixed += walk->l2->times;
-}
 
 static void take_statistics(struct walk *walk, uint64_t hoff)
 {
@@ -72,132 +37,163 @@ static void take_statistics(struct walk *walk, uint64_t hoff)
     walk->expected = hoff + walk->state->cluster_size;
 }
 
-/* An entry that is unaligned or lies outside the file. */
-static int count_odd(struct walk *walk, size_t i, uint64_t entry, unsigned flags)
+static void report_compressed(struct walk *walk, size_t i, const struct byre_check_entry *entry)
 {
     struct byre_check_state *state = walk->state;
-    uint64_t hoff = byre_l2_offset(entry);
+
+    if (entry->faults & BYRE_FAULT_COPIED)
+        byre_check_corrupt(state, walk->l2->times,
+                           "ERROR: coffset=0x%" PRIx64 ": copied flag must never be set for compressed clusters",
+                           entry->hoff);
+    if (entry->faults & BYRE_FAULT_DATA_FILE)
+        byre_check_corrupt(state, walk->l2->times,
+                           "ERROR compressed cluster %zu with data file, entry=0x%" PRIx64, i, entry->entry);
+    if (entry->faults & BYRE_FAULT_COMPRESSED)
+        byre_check_corrupt(
+            state, walk->l2->times,
+            "ERROR compressed cluster %zu with non-zero subcluster allocation bitmap, entry=0x%" PRIx64, i,
+            entry->entry);
+}
+
+static int count_compressed(struct walk *walk, size_t i, const struct byre_check_entry *entry)
+{
+    struct byre_check_state *state = walk->state;
     int rc;
 
-    if (!byre_is_aligned(hoff, state->cluster_size)) {
-        bool zero = entry & BYRE_L2_ZERO;
+    report_compressed(walk, i, entry);
+    if (!entry->counted)
+        return 0;
+    state->result.allocated_clusters += walk->l2->active;
+    state->result.compressed_clusters += walk->l2->active;
+    state->result.fragmented_clusters += walk->l2->active;
+    rc = byre_check_count_region(state, entry->hoff, entry->length, walk->l2->times, 0, walk->err);
+    return rc < 0 ? rc : 0;
+}
 
-        if (zero && walk->may_correct) {
-            drop_place(walk, i, hoff);
-            return 0;
-        }
-        byre_check_corrupt(state, walk->l2->times,
+static void report_standard(struct walk *walk, size_t i, const struct byre_check_entry *entry)
+{
+    struct byre_check_state *state = walk->state;
+    uint64_t times = walk->l2->times;
+
+    if (entry->faults & BYRE_FAULT_RESERVED)
+        byre_check_corrupt(state, times, "ERROR found l2 entry with reserved bits set: %" PRIx64, entry->entry);
+    if (entry->faults & BYRE_FAULT_BOTH)
+        byre_check_corrupt(state, times,
                            "ERROR offset=%" PRIx64
-                           ": %s cluster is not properly aligned; L2 entry corrupted.",
-                           hoff, zero ? "Preallocated" : "Data");
+                           ": Allocated cluster has corrupted subcluster allocation bitmap",
+                           entry->hoff);
+    if (entry->faults & BYRE_FAULT_NO_HOST)
+        byre_check_corrupt(state, times,
+                           "ERROR: Unallocated cluster has non-zero subcluster allocation map");
+    if (entry->faults & BYRE_FAULT_UNALIGNED)
+        byre_check_corrupt(state, times,
+                           "ERROR offset=%" PRIx64 ": %s cluster is not properly aligned; L2 entry corrupted.",
+                           entry->hoff, entry->zero ? "Preallocated" : "Data");
+    if (entry->faults & BYRE_FAULT_MOVED)
+        byre_check_corrupt(state, times,
+                           "ERROR offset=%" PRIx64 ": the data file is marked as raw, but this is the cluster "
+                           "of guest offset %" PRIx64 "; L2 table at %" PRIx64 ", entry %zu",
+                           entry->hoff, walk->goff + (uint64_t)i * state->cluster_size, walk->l2->hoff, i);
+}
+
+static int count_standard(struct walk *walk, size_t i, const struct byre_check_entry *entry)
+{
+    struct byre_check_state *state = walk->state;
+    unsigned flags = 0;
+    int rc;
+
+    report_standard(walk, i, entry);
+    if (!entry->allocated)
+        return 0;
+    take_statistics(walk, entry->hoff);
+    if (!entry->counted) {
+        if (!(entry->entry & BYRE_L2_COPIED))
+            state->copied_suspect = true; /* what is in a data file belongs to this image alone */
+        return 0;
     }
-    take_statistics(walk, hoff);
-    rc = byre_check_count_region(state, hoff, state->cluster_size, walk->l2->times, 0, walk->err);
+    if (walk->l2->active)
+        flags = entry->entry & BYRE_L2_COPIED ? BYRE_CELL_EXCLUSIVE : BYRE_CELL_SHARED;
+    if (!(entry->faults & (BYRE_FAULT_UNALIGNED | BYRE_FAULT_OUTSIDE)) &&
+        entry->hoff >> state->cluster_bits < state->file_clusters)
+        return byre_check_count(state, entry->hoff >> state->cluster_bits, walk->l2->times, flags, walk->err);
+    rc = byre_check_count_region(state, entry->hoff, entry->length, walk->l2->times, 0, walk->err);
     if (rc < 0)
         return rc;
     if (rc == 0)
-        return byre_check_count(state, hoff >> state->cluster_bits, 0, flags, walk->err);
+        return byre_check_count(state, entry->hoff >> state->cluster_bits, 0, flags, walk->err);
     if (flags & BYRE_CELL_EXCLUSIVE)
         state->copied_suspect = true;
     return 0;
 }
 
-static int count_standard(struct walk *walk, size_t i, uint64_t entry)
+static int count_entry(struct walk *walk, size_t i, uint64_t word, uint64_t bitmap)
 {
-    struct byre_check_state *state = walk->state;
-    uint64_t hoff = byre_l2_offset(entry);
-    unsigned flags = 0;
+    uint64_t goff = walk->goff == UINT64_MAX ? walk->goff : walk->goff + (uint64_t)i * walk->state->cluster_size;
+    struct byre_check_entry entry;
 
-    if (entry & BYRE_L2_RESERVED_MASK)
-        byre_check_corrupt(state, walk->l2->times, "ERROR found l2 entry with reserved bits set: %" PRIx64,
-                           entry);
-    if (hoff == 0)
-        return 0;
-    if (walk->l2->active)
-        flags = entry & BYRE_L2_COPIED ? BYRE_CELL_EXCLUSIVE : BYRE_CELL_SHARED;
-    if ((hoff & (state->cluster_size - 1)) || hoff >> state->cluster_bits >= state->file_clusters)
-        return count_odd(walk, i, entry, flags);
-    take_statistics(walk, hoff);
-    return byre_check_count(state, hoff >> state->cluster_bits, walk->l2->times, flags, walk->err);
+    byre_check_entry_judge(walk->state, word, bitmap, goff, &entry);
+    return entry.compressed ? count_compressed(walk, i, &entry) : count_standard(walk, i, &entry);
 }
 
-static int walk_table(struct byre_check_state *state, const struct byre_check_l2 *l2, size_t at,
+/* The most frequent entry: data, with nothing to say about it. */
+static int walk_table(struct byre_check_state *state, const struct byre_check_l2 *l2, const uint8_t *bytes,
                       struct byre_error *err)
 {
-    struct walk walk = {
-        .state = state, .l2 = l2, .bytes = state->buf + at, .dirty_first = SIZE_MAX, .err = err
-    };
-    size_t entries = state->cluster_size / 8;
+    struct walk walk = { .state = state, .l2 = l2, .err = err };
+    unsigned size = byre_check_entry_size(state), flags = l2->active ? BYRE_CELL_EXCLUSIVE : 0;
+    size_t entries = state->cluster_size / size;
+    uint64_t odd = ~(BYRE_L2_OFFSET_MASK & ~(uint64_t)(state->cluster_size - 1)) ^ BYRE_L2_COPIED;
 
-    walk.may_correct = (state->repair & BYRE_REPAIR_ERRORS) && state->header->version >= 3 &&
-                       byre_check_is_alone(state, l2->hoff, state->cluster_size, l2->times);
-
+    if (size == 16 || byre_check_has_data_file(state))
+        odd = UINT64_MAX;
+    walk.goff = l2->active == 1 && l2->times == 1 ? (uint64_t)l2->l1_index * entries * state->cluster_size : UINT64_MAX;
     for (size_t i = 0; i < entries; i++) {
-        uint64_t entry = byre_get_be64(walk.bytes + i * 8);
+        uint64_t entry = byre_get_be64(bytes + i * size);
+        uint64_t bitmap = size == 16 ? byre_get_be64(bytes + i * 16 + 8) : 0;
+        uint64_t cluster = byre_l2_offset(entry) >> state->cluster_bits;
         int rc;
 
-        if (!entry)
+        if (!entry && !bitmap)
             continue;
-        rc = entry & BYRE_L2_COMPRESSED ? count_compressed(&walk, entry) : count_standard(&walk, i, entry);
-        if (rc < 0)
-            return rc;
-    }
-    if (walk.dirty_first > walk.dirty_last)
-        return 0;
-    return byre_check_write_back(state, l2->hoff - at, at + walk.dirty_first * 8,
-                                 at + walk.dirty_last * 8 + 7, err);
-}
+        if (!(entry & odd) && cluster && cluster < state->file_clusters) {
+            unsigned seen = entry & BYRE_L2_COPIED ? flags : flags ? BYRE_CELL_SHARED : 0;
 
-/* How many of the tables from the i-th on lie one behind the other and fit the buffer. */
-static size_t batch_length(const struct byre_check_state *state, size_t i)
-{
-    const struct byre_check_l2 *tables = state->l2_tables.ptr;
-    size_t n = 1;
-
-    while (i + n < state->l2_tables.len && (n + 1) * state->cluster_size <= state->buf_size &&
-           tables[i + n].hoff == tables[i + n - 1].hoff + state->cluster_size)
-        n++;
-    return n;
-}
-
-static int walk_batch(struct byre_check_state *state, size_t i, size_t n, struct byre_error *err)
-{
-    const struct byre_check_l2 *tables = &state->l2_tables.ptr[i];
-    struct byre_error reason = BYRE_ERROR_INIT;
-    bool empty = false;
-
-    if (byre_check_load(state, tables[0].hoff, n * state->cluster_size, &empty, &reason) < 0) {
-        if (n == 1) {
-            byre_check_unreadable(state, &reason);
-            return 0;
+            take_statistics(&walk, byre_l2_offset(entry));
+            rc = byre_check_count(state, cluster, l2->times, seen, err);
+        } else {
+            rc = count_entry(&walk, i, entry, bitmap);
         }
-        for (size_t k = 0; k < n; k++) {
-            int rc = walk_batch(state, i + k, 1, err);
-
-            if (rc < 0)
-                return rc;
-        }
-        return 0;
-    }
-    for (size_t k = 0; k < n && !empty; k++) {
-        int rc = walk_table(state, &tables[k], k * state->cluster_size, err);
-
         if (rc < 0)
             return rc;
     }
     return 0;
+}
+
+static bool place_table(void *opaque, size_t i, uint64_t *ret_hoff)
+{
+    const struct byre_check_state *state = opaque;
+
+    *ret_hoff = state->l2_tables.ptr[i].hoff;
+    return true;
 }
 
 int byre_check_walk_l2(struct byre_check_state *state, struct byre_error *err)
 {
-    for (size_t i = 0; i < state->l2_tables.len;) {
-        size_t n = batch_length(state, i);
-        int rc = walk_batch(state, i, n, err);
+    struct byre_check_ahead *ahead;
+    struct byre_check_piece piece;
+    int rc = byre_check_ahead_new(&state->reader, state->cluster_size, state->l2_tables.len, place_table, state,
+                                  &ahead, err);
 
-        if (rc < 0)
-            return rc;
-        byre_check_progress(state, n);
-        i += n;
+    if (rc < 0)
+        return rc;
+    while (rc == 0 && byre_check_ahead_next(ahead, &piece)) {
+        byre_check_allow_counts(state);
+        if (piece.rc < 0)
+            byre_check_unreadable(state, piece.err);
+        else if (!piece.empty)
+            rc = walk_table(state, &state->l2_tables.ptr[piece.number], piece.bytes, err);
+        byre_check_progress(state, 1);
     }
-    return 0;
+    byre_check_ahead_free(ahead);
+    return rc;
 }

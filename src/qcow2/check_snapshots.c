@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/arith.h"
-#include "qcow2/check_state.h"
+#include "qcow2/check_entry.h"
 #include "qcow2/fmt_snapshot.h"
 
 #define WINDOW    (64u << 10)
@@ -68,9 +68,15 @@ static void report_entry(struct walk *walk, const struct byre_qcow2_snapshot *en
     walk->state->references_lost = true;
 }
 
-static int follow_l1(struct walk *walk, const struct byre_qcow2_snapshot *entry, struct byre_error *err)
+/* `note` is filled: does the entry lead to an L1 table? */
+static int follow_l1(struct walk *walk, const struct byre_qcow2_snapshot *entry, struct byre_check_snapshot *note,
+                     struct byre_error *err)
 {
+    struct byre_check_state *state = walk->state;
     char what[48];
+    int rc;
+
+    note->lost = true;
 
     if (!byre_is_aligned(entry->l1_hoff, walk->state->cluster_size)) {
         snprintf(what, sizeof what, "l1_offset=%#" PRIx64, entry->l1_hoff);
@@ -82,33 +88,60 @@ static int follow_l1(struct walk *walk, const struct byre_qcow2_snapshot *entry,
         report_entry(walk, entry, what, "too large");
         return 0;
     }
-    return byre_check_add_span(walk->state, entry->l1_hoff, entry->l1_size, BYRE_CHECK_SNAPSHOT_L1, err);
+    rc = byre_check_add_span(state, entry->l1_hoff, entry->l1_size, BYRE_CHECK_SNAPSHOT_L1, err);
+    if (rc < 0 || !byre_check_is_inside(state, entry->l1_hoff, entry->l1_size * 8ULL))
+        return rc;
+    note->lost = false;
+    return byre_check_add_region(state, BYRE_REGION_SNAPSHOT_L1, (uint32_t)state->snapshots.len, entry->l1_hoff,
+                                 entry->l1_size * 8ULL, err);
 }
 
+/* The rest of the table makes no sense: a repair gives it up; without one, nothing more is said of the image. */
+static int cut_table(struct walk *walk, const struct byre_error *reason, struct byre_error *err)
+{
+    if (!(walk->state->repair & BYRE_REPAIR_ERRORS))
+        return byre_error_set(err, reason->code, "%s", reason->text);
+    byre_check_corrupt(walk->state, 1, "ERROR %s", reason->text);
+    walk->state->snapshots_cut = walk->state->references_lost = true;
+    return 1;
+}
+
+/* 0, 1 after the last entry that makes sense, or negative. */
 static int walk_entry(struct walk *walk, uint32_t i, struct byre_error *err)
 {
     const uint8_t *head = peek(walk, walk->offset, BYRE_QCOW2_SNAPSHOT_HEAD, err);
+    struct byre_check_snapshot note = { .at = walk->offset };
+    struct byre_error reason = BYRE_ERROR_INIT;
     struct byre_qcow2_snapshot entry;
     int rc;
 
     if (!head)
         return -EIO;
     byre_qcow2_snapshot_decode(head, 0, &entry);
-    if (entry.extra_length > BYRE_QCOW2_SNAPSHOT_EXTRA_MAX)
-        return byre_error_set(err, -EFBIG,
-                              "failed to read the snapshot table: Too much extra metadata in snapshot table "
-                              "entry %" PRIu32,
-                              i);
-    if (walk->state->header->version >= 3 && entry.extra_length < 16)
+    if (entry.extra_length > BYRE_QCOW2_SNAPSHOT_EXTRA_MAX) {
+        byre_error_set(&reason, -EFBIG,
+                       "failed to read the snapshot table: Too much extra metadata in snapshot table "
+                       "entry %" PRIu32,
+                       i);
+        return cut_table(walk, &reason, err);
+    }
+    if (walk->offset + byre_qcow2_snapshot_length(&entry) > BYRE_QCOW2_SNAPSHOT_TABLE_MAX) {
+        byre_error_set(&reason, -EFBIG,
+                       "snapshot table too large: entry %" PRIu32 " ends %" PRIu64 " bytes from its start", i,
+                       walk->offset + byre_qcow2_snapshot_length(&entry));
+        return cut_table(walk, &reason, err);
+    }
+    note.l1_hoff = entry.l1_hoff;
+    note.l1_size = entry.l1_size;
+    note.incomplete = walk->state->header->version >= 3 && entry.extra_length < 16;
+    if (note.incomplete)
         byre_check_corrupt(walk->state, 1, "ERROR snapshot table entry %" PRIu32 " is incomplete", i);
-    rc = follow_l1(walk, &entry, err);
+    rc = follow_l1(walk, &entry, &note, err);
     if (rc < 0)
         return rc;
+    if (vec_push(&walk->state->snapshots, note) < 0)
+        return byre_error_set_errno(err, -ENOMEM, "collecting the snapshots");
     walk->offset += byre_qcow2_snapshot_length(&entry);
-    if (walk->offset > BYRE_QCOW2_SNAPSHOT_TABLE_MAX)
-        return byre_error_set(
-            err, -EFBIG, "snapshot table too large: entry %" PRIu32 " ends %" PRIu64 " bytes from its start",
-            i, walk->offset);
     return 0;
 }
 
@@ -116,17 +149,18 @@ int byre_check_snapshots(struct byre_check_state *state, struct byre_error *err)
 {
     const struct byre_qcow2_header *header = state->header;
     struct walk walk = { .state = state };
-    int rc;
+    int rc = 0;
 
     if (header->snapshot_count == 0)
         return 0;
-    for (uint32_t i = 0; i < header->snapshot_count; i++) {
+    for (uint32_t i = 0; i < header->snapshot_count && rc == 0; i++)
         rc = walk_entry(&walk, i, err);
-        if (rc < 0)
-            return rc;
-    }
+    if (rc < 0)
+        return rc;
+    state->snapshots_size = walk.offset;
     rc = byre_check_count_region(state, header->snapshots_hoff, walk.offset, 1, BYRE_CELL_TABLE, err);
     if (rc > 0)
-        state->references_lost = true;
-    return rc < 0 ? rc : 0;
+        state->references_lost = state->snapshots_cut = true;
+    return rc == 0 ? byre_check_add_region(state, BYRE_REGION_SNAPSHOTS, 0, header->snapshots_hoff, walk.offset, err)
+                   : MIN(rc, 0);
 }

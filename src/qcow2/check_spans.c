@@ -78,16 +78,17 @@ static int count_clusters(struct byre_check_state *state, const struct stretch *
         if (rc < 0)
             return rc;
     }
+    state->end_clusters = MAX(state->end_clusters, cluster); /* a table may begin where the file ends */
     return 0;
 }
 
-static int follow_entry(struct byre_check_state *state, const struct stretch *stretch, uint64_t entry,
-                        struct byre_error *err)
+static int follow_entry(struct byre_check_state *state, const struct stretch *stretch, uint64_t hoff,
+                        uint64_t entry, struct byre_error *err)
 {
     uint64_t active = stretch->covers[BYRE_CHECK_ACTIVE_L1];
     uint64_t l1 = active + stretch->covers[BYRE_CHECK_SNAPSHOT_L1];
     uint64_t bitmaps = stretch->covers[BYRE_CHECK_BITMAP];
-    int rc = l1 ? byre_check_l1_entry(state, entry, l1, (uint32_t)active, err) : 0;
+    int rc = l1 ? byre_check_l1_entry(state, hoff, entry, l1, (uint32_t)active, err) : 0;
 
     return rc == 0 && bitmaps ? byre_check_bitmap_entry(state, entry, bitmaps, err) : rc;
 }
@@ -103,7 +104,7 @@ static int read_stretch(struct byre_check_state *state, const struct stretch *st
             byre_check_unreadable(state, &reason);
         for (size_t i = 0; !empty && i < length; i += 8) {
             uint64_t entry = byre_get_be64(state->buf + i);
-            int rc = entry ? follow_entry(state, stretch, entry, err) : 0;
+            int rc = entry ? follow_entry(state, stretch, at + i, entry, err) : 0;
 
             if (rc < 0)
                 return rc;

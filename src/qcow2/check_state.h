@@ -9,6 +9,12 @@
  *   check_compare                    compare the counts with the refcounts
  *   repair, check_copied             correct refcounts, look at COPIED flags and correct them
  *
+ * A repair of everything does this in rounds.  What was counted tells which entries cannot be true, and
+ *   check_mend*                      correct them, or move what is in the way of something else,
+ *   check_rebuild                    or makes new refcount structures;
+ * and when one of them has changed anything, all is counted again.  So refcounts are corrected, and clusters
+ * freed, only when nothing else is left to do.
+ *
  * Invariants: every table is read at most once a step, however many tables point to it (`times`); a reference
  * is counted only if it lies within the file; no table that cannot be followed lets its clusters be freed.
  */
@@ -17,6 +23,7 @@
 
 #include "base/vec.h"
 #include "qcow2/check.h"
+#include "qcow2/check_ahead.h"
 #include "qcow2/check_counts.h"
 #include "qcow2/check_reader.h"
 
@@ -28,6 +35,45 @@ enum byre_check_kind {
     BYRE_CHECK_SNAPSHOT_L1,
     BYRE_CHECK_BITMAP, /* a bitmap table */
     BYRE_CHECK_KINDS,
+};
+
+/* What the header leads to, and what that leads to, but for L2 tables, data and refcounts: where two of these claim
+ * one cluster, the later one of this list has to go elsewhere. */
+enum byre_check_region_kind {
+    BYRE_REGION_HEADER,
+    BYRE_REGION_ACTIVE_L1,
+    BYRE_REGION_CRYPT,
+    BYRE_REGION_SNAPSHOTS, /* the snapshot table */
+    BYRE_REGION_SNAPSHOT_L1,
+    BYRE_REGION_DIRECTORY, /* of bitmaps */
+    BYRE_REGION_BITMAP,    /* a bitmap table */
+};
+
+struct byre_check_region {
+    uint64_t first, end; /* clusters */
+    enum byre_check_region_kind kind;
+    uint32_t index;      /* of the snapshot or bitmap */
+    bool in_the_way;     /* of another one */
+};
+
+/* An entry of the snapshot table. */
+struct byre_check_snapshot {
+    uint64_t at;      /* bytes from the start of the table */
+    uint64_t l1_hoff; /* and its L1 table */
+    uint32_t l1_size;
+    bool lost;       /* there is no such L1 table */
+    bool never;      /* the table is something else */
+    bool moved;      /* it was found close to where it should be */
+    bool incomplete; /* it lacks what version 3 wants */
+};
+
+/* An entry of the bitmap directory. */
+struct byre_check_bitmap {
+    uint64_t at;         /* bytes from the start of the directory */
+    uint32_t length;
+    uint64_t table_hoff;
+    uint32_t table_size; /* entries */
+    bool lost;           /* there is no such table */
 };
 
 /* A table of 64-bit entries: [start, end) in the store; it starts with a cluster. */
@@ -42,6 +88,7 @@ struct byre_check_l2 {
     uint64_t times;  /* L1 entries, of all L1 tables */
     uint32_t active; /* ... of these, of the active one */
     uint32_t flags;  /* BYRE_CELL_EXCLUSIVE, BYRE_CELL_SHARED: how the active ones are marked */
+    uint32_t l1_index; /* of an active one */
 };
 
 /* A refcount block: one entry of the refcount table. */
@@ -50,13 +97,14 @@ struct byre_check_block {
     uint32_t index;
     bool usable;   /* may be read: aligned, within the file, the first entry that points there */
     bool writable; /* may be corrected: nothing else refers to it */
+    bool counted;  /* its cluster has a reference from here */
     bool raise;    /* some refcounts are to be raised */
     bool lower;    /* some are to be lowered */
 };
 
 struct byre_check_state {
     struct byre_store *store;
-    const struct byre_qcow2_header *header;
+    struct byre_qcow2_header *header; /* a copy, which a repair changes; what it points to is the caller's */
     const struct byre_check_options *callbacks; /* may be NULL */
     unsigned repair;                            /* enum byre_repair */
 
@@ -64,6 +112,7 @@ struct byre_check_state {
     unsigned cluster_bits;
     uint64_t file_clusters; /* clusters that the file has, the last one perhaps in part */
     uint64_t end_clusters;  /* ... or one more, where a compressed cluster reaches beyond */
+    bool data_file_raw;     /* an external data file, marked as raw */
 
     struct byre_check_reader reader;
     struct byre_counts counts;
@@ -71,10 +120,26 @@ struct byre_check_state {
     VEC(struct byre_check_l2) l2_tables;
     VEC(struct byre_check_block) blocks; /* ascending by index */
 
+    VEC(struct byre_check_region) regions;
+    VEC(struct byre_check_snapshot) snapshots;
+    VEC(struct byre_check_bitmap) bitmaps;
+    uint64_t snapshots_size; /* bytes of the snapshot table, as far as it was read */
+    bool snapshots_cut;      /* ... and entries after that make no sense */
+    uint64_t directory_hoff, directory_size;
+    uint64_t bitmaps_at;     /* where the bitmaps extension has its data in the header; 0: there are no bitmaps */
+    uint8_t bitmaps_data[24]; /* ... what it holds now, where a repair has changed it */
+    bool bitmaps_moved;
+    bool bitmaps_lost;       /* nothing of the bitmaps can be followed */
+
+    uint64_t next_free; /* the first cluster that was not given out by byre_check_allocate */
+    uint64_t structural;   /* corruptions that are no matter of refcounts */
+    uint64_t block_faults; /* ... that are in the refcount table */
+    bool rebuild;       /* the refcount structures cannot be corrected where they are */
     bool references_lost; /* a table could not be followed: what it refers to is unknown */
     bool blocks_lost;     /* a part of the refcount table could not be read */
     bool copied_suspect;  /* some COPIED flag is wrong, or must be looked at */
     bool refcounts_left;  /* some refcount or COPIED flag is wrong and stays so */
+    bool marked;          /* the dirty bit is ours */
     bool wrote;           /* something was written since the last barrier */
     uint64_t last_used;   /* highest cluster in use + 1 */
 
@@ -122,9 +187,15 @@ bool byre_check_is_alone(const struct byre_check_state *state, uint64_t hoff, ui
 /* As byre_check_read, into state->buf; lets the counts grow with what was read. */
 int byre_check_load(struct byre_check_state *state, uint64_t hoff, size_t length, bool *ret_empty,
                     struct byre_error *err);
+/* Lets the counts grow with what was read. */
+void byre_check_allow_counts(struct byre_check_state *state);
 /* Writes the sectors of state->buf, which holds what is at `hoff`, that cover bytes [first, last]. */
 int byre_check_write_back(struct byre_check_state *state, uint64_t hoff, size_t first, size_t last,
                           struct byre_error *err);
+
+/* check.c: notes where a table is; a size of 0 is none. */
+int byre_check_add_region(struct byre_check_state *state, enum byre_check_region_kind kind, uint32_t index,
+                          uint64_t hoff, uint64_t size, struct byre_error *err);
 
 int byre_check_snapshots(struct byre_check_state *state, struct byre_error *err);
 int byre_check_bitmaps(struct byre_check_state *state, struct byre_error *err);
@@ -133,10 +204,10 @@ int byre_check_bitmaps(struct byre_check_state *state, struct byre_error *err);
 int byre_check_add_span(struct byre_check_state *state, uint64_t hoff, uint32_t entries,
                         enum byre_check_kind kind, struct byre_error *err);
 /* Counts and reads all tables that were noted, and passes their entries to the two functions that follow:
- * `times` tables share the entry, of the active L1 table it is `active` times. */
+ * `times` tables share the entry, which is at `hoff`; of the active L1 table it is `active` times. */
 int byre_check_walk_spans(struct byre_check_state *state, struct byre_error *err);
-int byre_check_l1_entry(struct byre_check_state *state, uint64_t entry, uint64_t times, uint32_t active,
-                        struct byre_error *err);
+int byre_check_l1_entry(struct byre_check_state *state, uint64_t hoff, uint64_t entry, uint64_t times,
+                        uint32_t active, struct byre_error *err);
 int byre_check_bitmap_entry(struct byre_check_state *state, uint64_t entry, uint64_t times,
                             struct byre_error *err);
 
@@ -159,6 +230,40 @@ uint64_t byre_check_planned(const struct byre_check_state *state, const struct b
 
 /* Finds every wrong COPIED flag, and corrects it if `fix`. */
 int byre_check_copied(struct byre_check_state *state, bool fix, struct byre_error *err);
+
+/* What a repair writes with; see check_mend.c. */
+int byre_check_barrier(struct byre_check_state *state, struct byre_error *err);
+/* Makes the dirty bit durable (version 3), if it is not set: from here on the image asks for a check. */
+int byre_check_mark(struct byre_check_state *state, struct byre_error *err);
+/* Writes bytes of the header's first sector, and makes them durable: at once, or not at all. */
+int byre_check_switch(struct byre_check_state *state, size_t at, const void *bytes, size_t length,
+                      struct byre_error *err);
+/* Finds `count` neighbouring clusters that nothing refers to, and that no refcount structure takes up. */
+int byre_check_allocate(struct byre_check_state *state, uint64_t count, uint64_t *ret_hoff,
+                        struct byre_error *err);
+/* Copies [from, from+length) to new clusters, durably; what is past the end of the file is zero. */
+int byre_check_copy(struct byre_check_state *state, uint64_t from, uint64_t length, uint64_t *ret_hoff,
+                    struct byre_error *err);
+/* Says "Repairing ...", and counts `times` corrections. */
+void byre_check_mended(struct byre_check_state *state, uint64_t times, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Corrects what cannot be true in tables; *ret_changed tells whether anything was written, and all is to be
+ * counted again. */
+int byre_check_mend(struct byre_check_state *state, bool *ret_changed, struct byre_error *err);
+/* Its parts. */
+int byre_check_mend_snapshots(struct byre_check_state *state, bool *ret_changed, struct byre_error *err);
+int byre_check_mend_bitmaps(struct byre_check_state *state, bool *ret_changed, struct byre_error *err);
+int byre_check_mend_l1(struct byre_check_state *state, bool *ret_changed, struct byre_error *err);
+int byre_check_mend_l2(struct byre_check_state *state, bool *ret_changed, struct byre_error *err);
+int byre_check_drop_bitmaps(struct byre_check_state *state, bool *ret_changed, struct byre_error *err);
+/* Does an L1 entry lead there? */
+bool byre_check_is_l2_table(const struct byre_check_state *state, uint64_t hoff);
+/* Is there a region, no matter what else? */
+bool byre_check_is_region(const struct byre_check_state *state, uint64_t cluster);
+
+/* Makes new refcount structures from the counts, and switches to them. */
+int byre_check_rebuild(struct byre_check_state *state, struct byre_error *err);
 
 /* Corrects what byre_check_compare marked, then COPIED flags, then the header's bits. */
 int byre_check_repair(struct byre_check_state *state, struct byre_error *err);

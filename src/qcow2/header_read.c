@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/arith.h"
 #include "base/cleanup.h"
@@ -70,6 +71,22 @@ int byre_qcow2_header_read(struct byre_store *store, struct byre_qcow2_header *r
     size_t length = 0;
     int rc = read_first_cluster(store, &buf, &length, err);
 
+    if (rc == 0)
+        rc = byre_qcow2_header_parse(buf, length, ret_header, err);
+    if (rc < 0)
+        byre_error_prepend(err, "Could not open '%s': ", store->name);
+    return rc;
+}
+
+int byre_qcow2_header_read_without_refcounts(struct byre_store *store, struct byre_qcow2_header *ret_header,
+                                             struct byre_error *err)
+{
+    CLEANUP(free_ptr) uint8_t *buf = NULL;
+    size_t length = 0;
+    int rc = read_first_cluster(store, &buf, &length, err);
+
+    if (rc == 0 && length >= BYRE_QCOW2_AT_REFTABLE + 12)
+        memset(buf + BYRE_QCOW2_AT_REFTABLE, 0, 12);
     if (rc == 0)
         rc = byre_qcow2_header_parse(buf, length, ret_header, err);
     if (rc < 0)

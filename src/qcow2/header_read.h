@@ -14,4 +14,8 @@
 int byre_qcow2_header_read(struct byre_store *store, struct byre_qcow2_header *ret_header,
                            struct byre_error *err);
 
+/* The same, as if the header named no refcount table: for a repair, which makes a new one. */
+int byre_qcow2_header_read_without_refcounts(struct byre_store *store, struct byre_qcow2_header *ret_header,
+                                             struct byre_error *err);
+
 #endif

@@ -21,14 +21,6 @@
 #include "qcow2/check_state.h"
 #include "qcow2/fmt_refcount.h"
 
-static int barrier(struct byre_check_state *state, struct byre_error *err)
-{
-    if (!state->wrote)
-        return 0;
-    state->wrote = false;
-    return byre_store_flush(state->store, err);
-}
-
 enum pass {
     ANNOUNCE, /* say what will be done, in the order of clusters */
     RAISE,
@@ -55,14 +47,13 @@ static void settle(struct byre_check_result *result, enum pass pass)
 static bool correct_group(struct byre_check_state *state, const struct byre_check_block *block,
                           uint64_t first, size_t index, enum pass pass)
 {
-    struct byre_counts_page *page = byre_counts_find(&state->counts, first / BYRE_COUNTS_PAGE);
     unsigned order = state->header->refcount_order;
-    unsigned count = (unsigned)MIN(state->end_clusters - first, (uint64_t)BYRE_COUNTS_PAGE);
+    unsigned count = (unsigned)MIN(state->end_clusters - first, (uint64_t)BYRE_COUNTS_GROUP);
     bool changed = false;
 
     for (unsigned i = 0; i < count; i++) {
         uint64_t refcount = byre_refcount_get(state->buf, index + i, order);
-        uint64_t references = page ? byre_counts_get(&state->counts, page, i) : 0;
+        uint64_t references = byre_counts_get(&state->counts, first + i).count;
         uint64_t planned = byre_check_planned(state, block, refcount, references);
 
         if (!pass_takes(pass, refcount, planned))
@@ -90,11 +81,11 @@ static int correct_block(struct byre_check_state *state, const struct byre_check
 
     if (rc < 0)
         return rc;
-    for (size_t i = 0; i < entries && first + i < state->end_clusters; i += BYRE_COUNTS_PAGE) {
+    for (size_t i = 0; i < entries && first + i < state->end_clusters; i += BYRE_COUNTS_GROUP) {
         if (!correct_group(state, block, first + i, i, pass))
             continue;
         from = MIN(from, i << order >> 3);
-        to = ((i + BYRE_COUNTS_PAGE) << order >> 3) - 1;
+        to = ((i + BYRE_COUNTS_GROUP) << order >> 3) - 1;
     }
     return from == SIZE_MAX ? 0 : byre_check_write_back(state, block->hoff, from, to, err);
 }
@@ -111,7 +102,7 @@ static int correct_blocks(struct byre_check_state *state, enum pass pass, struct
         if (rc < 0)
             return rc;
     }
-    return barrier(state, err);
+    return byre_check_barrier(state, err);
 }
 
 static int write_incompatible(struct byre_check_state *state, uint64_t bits, struct byre_error *err)
@@ -122,7 +113,7 @@ static int write_incompatible(struct byre_check_state *state, uint64_t bits, str
     byre_put_be64(bytes, bits);
     rc = byre_store_pwrite(state->store, bytes, sizeof bytes, BYRE_QCOW2_AT_INCOMPAT, err);
     state->wrote = true;
-    return rc < 0 ? rc : barrier(state, err);
+    return rc < 0 ? rc : byre_check_barrier(state, err);
 }
 
 /* The incompatible bits that the image shall have in the end. */
@@ -131,6 +122,8 @@ static uint64_t final_bits(const struct byre_check_state *state)
     const struct byre_check_result *result = &state->result;
     uint64_t bits = state->header->incompatible;
 
+    if (state->marked)
+        bits &= ~BYRE_QCOW2_INCOMPAT_DIRTY;
     if (!state->refcounts_left && !state->references_lost)
         bits &= ~BYRE_QCOW2_INCOMPAT_DIRTY;
     if (result->corruptions == 0 && result->leaks == 0 && result->check_errors == 0)
@@ -161,7 +154,7 @@ int byre_check_repair(struct byre_check_state *state, struct byre_error *err)
     /* Flags are no leaks, but they follow from them: without other damage they are corrected with them. */
     rc =
         byre_check_copied(state, (state->repair & BYRE_REPAIR_ERRORS) || state->result.corruptions == 0, err);
-    if (rc < 0 || (rc = barrier(state, err)) < 0 || (rc = correct_blocks(state, LOWER, err)) < 0)
+    if (rc < 0 || (rc = byre_check_barrier(state, err)) < 0 || (rc = correct_blocks(state, LOWER, err)) < 0)
         return rc;
     if (state->header->version >= 3 && final_bits(state) != bits)
         return write_incompatible(state, final_bits(state), err);

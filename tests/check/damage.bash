@@ -88,6 +88,11 @@ damage() {
     block-missing) put_be64 "$image" "$REFTABLE" 0 ;;
     block-past-end) put_be64 "$image" "$REFTABLE + 8" $((1 << 40)) ;;
     block-twice) put_be64 "$image" "$REFTABLE + 8" "$REFBLOCK" ;;
+    table-past-end) put_be64 "$image" 48 $((1 << 40)) ;;
+    table-unaligned) put_be64 "$image" 48 "$((REFTABLE + 512))" ;;
+    table-is-l1) put_be64 "$image" 48 "$L1" ;;
+    table-is-header) put_be64 "$image" 48 0 ;;
+    table-describes-itself) put_be64 "$image" "$REFTABLE" "$REFTABLE" ;;
     block-is-data) put_be64 "$image" "$REFTABLE + 8" "$(($(data_cluster "$image" 2) * CLUSTER))" ;;
     beyond-size)
         locate "$image"

@@ -40,10 +40,10 @@ run_fails 1 "^byre: Command not found: bogus.Try 'byre --help' for more informat
 run_fails 1 "^byre: Could not open 'nofile': No such file or directory\$" "$BYRE" info nofile
 run_ok "$BYRE" --help
 assert_match 'usage: byre ' "$OUT"
-for verb in create info check io map convert compare; do
+for verb in create info check io map convert compare recover; do
     assert_match "  $verb " "$OUT"
 done
-for verb in create info check io map convert compare; do
+for verb in create info check io map convert compare recover; do
     for option in "$verb --help" "$verb -h" "help $verb"; do
         # shellcheck disable=SC2086 # two words
         run_ok "$BYRE" $option

@@ -20,7 +20,6 @@
 #include "guest.h"
 #include "qcow2/check.h"
 #include "qcow2/header_read.h"
-#include "extended_check.h"
 #include "qemu_check.h"
 
 enum { SECTOR = RECORD_SECTOR, GO_ON_EVERY = 16 };
@@ -277,17 +276,6 @@ static void note(void *opaque, const char *line)
     snprintf(look->report + used, sizeof look->report - used, "%s; ", line);
 }
 
-/* What has subclusters is looked at by a judge of its own. */
-static int check_extended(struct look *look, bool tidy)
-{
-    struct extended_result result;
-    int rc = extended_check(look->store, &result);
-
-    if (rc < 0 || result.corruptions || (tidy && result.leaks))
-        return complain(look, "extended_check: %d, %u corruptions, %u leaks", rc, result.corruptions, result.leaks);
-    return 0;
-}
-
 /* One check of the store, in full. */
 static int check(struct look *look, unsigned repair, bool tidy, uint64_t *ret_incompatible)
 {
@@ -298,11 +286,6 @@ static int check(struct look *look, unsigned repair, bool tidy, uint64_t *ret_in
     int rc = byre_qcow2_header_read(look->store, &header, &err);
 
     look->report[0] = '\0';
-    if (rc == 0 && (header.incompatible & BYRE_QCOW2_INCOMPAT_EXTENDED_L2)) {
-        byre_qcow2_header_done(&header);
-        *ret_incompatible = 0;
-        return check_extended(look, tidy);
-    }
     if (rc == 0)
         rc = byre_qcow2_check(look->store, &header, repair, &options, &result, &err);
     *ret_incompatible = header.incompatible;

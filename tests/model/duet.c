@@ -19,7 +19,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../crash/extended_check.h"
 #include "../crash/guest.h"
 #include "../crash/record_store.h"
 #include "base/arith.h"
@@ -227,16 +226,6 @@ void duet_free(struct duet *duet)
     free(duet);
 }
 
-/* What has subclusters is looked at by a judge of its own. */
-static int check_extended(struct byre_store *store, struct byre_check_result *ret_result)
-{
-    struct extended_result result;
-    int rc = extended_check(store, &result);
-
-    *ret_result = (struct byre_check_result){ .corruptions = result.corruptions, .leaks = result.leaks };
-    return rc;
-}
-
 const char *duet_check(struct byre_store *store, bool leaks_too)
 {
     static char text[150];
@@ -246,9 +235,7 @@ const char *duet_check(struct byre_store *store, bool leaks_too)
     int rc = byre_qcow2_header_read(store, &header, &err);
 
     if (rc == 0) {
-        bool extended = header.incompatible & BYRE_QCOW2_INCOMPAT_EXTENDED_L2;
-
-        rc = extended ? check_extended(store, &result) : byre_qcow2_check(store, &header, 0, NULL, &result, &err);
+        rc = byre_qcow2_check(store, &header, 0, NULL, &result, &err);
         byre_qcow2_header_done(&header);
     }
     if (rc < 0) {

@@ -162,7 +162,7 @@ static void run_formats_with(bool extended, unsigned version, unsigned cluster_b
                     .version = version,
                     .cluster_bits = cluster_bits,
                     .refcount_order = order ? order : -1,
-                    .lazy = (kind & 2) && !extended,
+                    .lazy = kind & 2,
                     .extended = extended,
                     .compression = version == 3 && byre_codec_has(1) && (order & 1),
                     .backing_size = kind & 1 ? size / 2 + 700 : 0,

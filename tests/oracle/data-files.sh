@@ -27,6 +27,7 @@ random_commands() {
 judge() {
     local raw=$1
     assert_clean image.qcow2
+    assert_checked image.qcow2
 
     assert_same_disk -f qcow2 -F raw image.qcow2 disk.raw
     run_ok "$BYRE" compare -f qcow2 -F raw image.qcow2 disk.raw

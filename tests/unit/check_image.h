@@ -127,18 +127,41 @@ static inline int image_check_store(struct image *image, struct byre_store *stor
     return byre_qcow2_check(store, &image->header, repair, &options, &image->result, err);
 }
 
+/* Takes what a repair has written: it may have made the file longer, and switched the header to new tables. */
+static inline void image_take(struct image *image, const uint8_t *bytes, uint64_t length)
+{
+    struct byre_qcow2_header *header = &image->header;
+
+    assert_true(length <= (uint64_t)IMAGE_CLUSTERS * image->cluster_size);
+    if (memcmp(image->bytes + BYRE_QCOW2_AT_REFTABLE, bytes + BYRE_QCOW2_AT_REFTABLE, 12) != 0) {
+        header->reftable_hoff = byre_get_be64(bytes + BYRE_QCOW2_AT_REFTABLE);
+        header->reftable_clusters = byre_get_be32(bytes + BYRE_QCOW2_AT_REFTABLE + 8);
+    }
+    if (memcmp(image->bytes + 60, bytes + 60, 12) != 0) {
+        header->snapshot_count = byre_get_be32(bytes + 60);
+        header->snapshots_hoff = byre_get_be64(bytes + 64);
+    }
+    memcpy(image->bytes, bytes, length);
+    image->clusters = (uint32_t)((length + image->cluster_size - 1) / image->cluster_size);
+    header->incompatible = header->version >= 3 ? byre_get_be64(bytes + BYRE_QCOW2_AT_INCOMPAT) : 0;
+}
+
 /* Checks the bytes, which a repair changes. */
 static inline int image_check_error(struct image *image, unsigned repair, struct byre_error *err)
 {
     struct byre_store *store = NULL;
     uint64_t length = (uint64_t)image->clusters * image->cluster_size;
+    const uint8_t *bytes;
     int rc;
 
     assert_int_equal(byre_memory_new(image->bytes, length, &store, NULL), 0);
     rc = image_check_store(image, store, repair, err);
-    memcpy(image->bytes, byre_memory_bytes(store, &length), length);
+    bytes = byre_memory_bytes(store, &length);
+    if (repair)
+        image_take(image, bytes, length);
+    else
+        assert_memory_equal(image->bytes, bytes, length);
     byre_store_close(store);
-    image->header.incompatible = image->header.version >= 3 ? byre_get_be64(image->bytes + 72) : 0;
     return rc;
 }
 

@@ -13,7 +13,6 @@
 #include "qcow2/check.h"
 #include "qcow2/header_read.h"
 #include "qcow2/qcow2.h"
-#include "../crash/extended_check.h"
 #include "../crash/record_store.h"
 
 struct engine {
@@ -55,15 +54,6 @@ static inline void engine_check(struct engine *engine)
     struct byre_qcow2_header header;
 
     assert_int_equal(byre_qcow2_header_read(engine->store, &header, NULL), 0);
-    if (header.incompatible & BYRE_QCOW2_INCOMPAT_EXTENDED_L2) {
-        struct extended_result extended;
-
-        byre_qcow2_header_done(&header);
-        assert_int_equal(extended_check(engine->store, &extended), 0);
-        assert_int_equal(extended.corruptions, 0);
-        assert_int_equal(extended.leaks, 0);
-        return;
-    }
     assert_int_equal(byre_qcow2_check(engine->store, &header, 0, NULL, &result, NULL), 0);
     byre_qcow2_header_done(&header);
     assert_int_equal(result.corruptions, 0);

@@ -335,22 +335,6 @@ static void check_entries_beyond_the_virtual_size_count(void **state)
     image_done(&image);
 }
 
-static void check_unsupported_features_are_refused_by_name(void **state)
-{
-    struct byre_error err = BYRE_ERROR_INIT;
-    struct image image;
-
-    (void)state;
-    image_init(&image, 3, 16, 4);
-    image.header.incompatible = BYRE_QCOW2_INCOMPAT_DATA_FILE;
-    assert_int_equal(image_check_error(&image, 0, &err), -ENOTSUP);
-    assert_non_null(strstr(err.text, "an external data file"));
-    image.header.incompatible = BYRE_QCOW2_INCOMPAT_EXTENDED_L2;
-    assert_int_equal(image_check_error(&image, 0, &err), -ENOTSUP);
-    assert_non_null(strstr(err.text, "extended L2 entries"));
-    image_done(&image);
-}
-
 static void check_absurd_header_is_an_error(void **state)
 {
     static const struct {
@@ -401,7 +385,6 @@ int main(void)
         cmocka_unit_test(check_bad_refcount_table_entries_are_corruptions),
         cmocka_unit_test(check_counts_past_the_refcount_width_overflow),
         cmocka_unit_test(check_entries_beyond_the_virtual_size_count),
-        cmocka_unit_test(check_unsupported_features_are_refused_by_name),
         cmocka_unit_test(check_absurd_header_is_an_error),
     };
 

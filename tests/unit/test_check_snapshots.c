@@ -55,6 +55,7 @@ static void snapshot_init(struct image *image, uint32_t *ret_table, uint32_t *re
     image_set(image, 3, 0, image_at(image, l2, BYRE_L2_COPIED));
     image->header.snapshot_count = 1;
     image->header.snapshots_hoff = image_at(image, table, 0);
+    image_put_header(image);
     *ret_table = table;
     *ret_l1 = l1;
 }
@@ -112,7 +113,7 @@ static void check_table_shared_by_snapshots_counts_for_each(void **state)
 }
 
 /* Damage to a snapshot's entry, by the byte where it is. */
-static void damaged_entry(size_t at, unsigned width, uint64_t value, const char *text)
+static void damaged_entry(size_t at, unsigned width, uint64_t value, const char *text, bool kept)
 {
     uint32_t table, l1;
     struct image image;
@@ -128,12 +129,18 @@ static void damaged_entry(size_t at, unsigned width, uint64_t value, const char 
     assert_reported(&image, text);
     assert_int_equal(image.result.corruptions, 1);
     assert_true(image.result.leaks > 0);
-    /* its clusters are not given away, whatever is repaired */
-    image_check(&image, BYRE_REPAIR_LEAKS | BYRE_REPAIR_ERRORS);
+    /* its clusters are not given away with the leaks */
+    image_check(&image, BYRE_REPAIR_LEAKS);
     assert_int_equal(image.result.leaks_fixed, 0);
     assert_true(image.result.leaks > 0);
     assert_int_equal(image_refcount(&image, 5), 1);
     assert_int_equal(image_refcount(&image, 6), 2);
+    /* a repair of everything finds its table, or gives it up */
+    image_check(&image, BYRE_REPAIR_LEAKS | BYRE_REPAIR_ERRORS);
+    assert_found(&image, 0, 0);
+    assert_reported(&image, kept ? "its L1 table is at" : "the snapshot is lost");
+    assert_int_equal(image.header.snapshot_count, kept ? 1 : 0);
+    assert_int_equal(image_refcount(&image, 6), kept ? 2 : 1);
     image_done(&image);
 }
 
@@ -142,10 +149,11 @@ static void check_snapshot_that_cannot_be_followed_keeps_its_clusters(void **sta
     (void)state;
     damaged_entry(0, 8, 12 * 4096 + 512,
                   "ERROR snapshot one (?[2) l1_offset=0xc200: L1 table is not cluster "
-                  "aligned; snapshot table entry corrupted\n");
-    damaged_entry(0, 8, 1ULL << 50, "exceeding the end of the file");
-    damaged_entry(0, 8, 0xfffffffffffff000ULL, "exceeding the end of the file");
-    damaged_entry(8, 4, 0x400001, "ERROR snapshot one (?[2) l1_size=0x400001: L1 table is too large");
+                  "aligned; snapshot table entry corrupted\n",
+                  true);
+    damaged_entry(0, 8, 1ULL << 50, "exceeding the end of the file", false);
+    damaged_entry(0, 8, 0xfffffffffffff000ULL, "exceeding the end of the file", false);
+    damaged_entry(8, 4, 0x400001, "ERROR snapshot one (?[2) l1_size=0x400001: L1 table is too large", false);
 }
 
 static void check_incomplete_snapshot_entry_is_a_corruption_of_version_3(void **state)

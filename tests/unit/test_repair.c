@@ -202,9 +202,16 @@ static void repair_keeps_the_bits_while_something_is_left(void **state)
     break_low(&image);
     image_check(&image, BYRE_REPAIR_LEAKS);
     assert_int_equal(image.header.incompatible, BYRE_QCOW2_INCOMPAT_DIRTY | BYRE_QCOW2_INCOMPAT_CORRUPT);
-    /* damage that is no matter of refcounts */
-    image_set(&image, 4, 9, 8);
     image_check(&image, ALL);
+    assert_int_equal(image.header.incompatible, 0);
+    image_done(&image);
+
+    /* damage that is no matter of refcounts */
+    image_init(&image, 3, 12, 4);
+    image.header.incompatible = BYRE_QCOW2_INCOMPAT_DIRTY | BYRE_QCOW2_INCOMPAT_CORRUPT;
+    image_put_header(&image);
+    image_set(&image, 4, 9, 8);
+    image_check(&image, BYRE_REPAIR_LEAKS);
     assert_found(&image, 1, 0);
     assert_int_equal(image.header.incompatible, BYRE_QCOW2_INCOMPAT_CORRUPT);
     image_done(&image);
@@ -219,15 +226,15 @@ static void repair_does_not_mark_an_image_that_was_not_marked(void **state)
     break_much(&image);
     image_set(&image, 1, 1, image_at(&image, 30, 0)); /* a refcount block outside the file */
     image_check(&image, ALL);
-    assert_int_equal(image.result.corruptions, 1);
+    assert_found(&image, 0, 0);
     assert_int_equal(image.header.incompatible, 0);
     image_done(&image);
 }
 
-/* What needs a new refcount structure is left alone; flags are not made to fit refcounts that are wrong. */
-static void repair_without_a_refcount_block_changes_nothing(void **state)
+/* Whatever is wrong with the refcount table: new structures take its place, and nothing but them is written. */
+static void repair_makes_new_refcount_structures(void **state)
 {
-    static const uint64_t entries[] = { 0, 2 * 4096 + 512, 30 * 4096 };
+    static const uint64_t entries[] = { 0, 2 * 4096 + 512, 30 * 4096, 1 * 4096, 0 * 4096 + 4, 5 * 4096, 3 * 4096 };
 
     (void)state;
     for (unsigned i = 0; i < ARRAY_LEN(entries); i++) {
@@ -236,10 +243,16 @@ static void repair_without_a_refcount_block_changes_nothing(void **state)
         image_init(&image, 3, 12, 4);
         image_set(&image, 1, 0, entries[i]);
         copy_image(&before, &image);
+        image_check(&image, 0);
+        assert_true(image.result.corruptions > 0);
         image_check(&image, ALL);
-        assert_true(image.result.corruptions >= 10);
-        assert_int_equal(image.result.corruptions_fixed, 0);
-        assert_memory_equal(image.bytes, before.bytes, image.clusters * image.cluster_size);
+        assert_found(&image, 0, 0);
+        assert_reported(&image, "Rebuilding refcount structure\n");
+        assert_true(image.header.reftable_hoff >= 11 * 4096);
+        assert_int_equal(image.header.incompatible, 0);
+        image_check(&image, ALL);
+        assert_string_equal(image.report, "");
+        assert_memory_equal(image_cluster(&image, 1), before.bytes + image.cluster_size, 10 * image.cluster_size);
         image_done(&image);
         free(before.bytes);
     }
@@ -255,7 +268,9 @@ static void repair_does_not_write_a_refcount_block_that_is_shared(void **state)
     image_set(&image, 4, 12, image_at(&image, 2, 0));
     copy_image(&before, &image);
     image_check(&image, ALL);
-    assert_true(image.result.corruptions > 0);
+    assert_found(&image, 0, 0);
+    /* the data stays where it is: refcounts can be made anew */
+    assert_int_equal(image_get(&image, 4, 12), image_at(&image, 2, BYRE_L2_COPIED));
     assert_memory_equal(image_cluster(&image, 2), before.bytes + 2ULL * image.cluster_size,
                         image.cluster_size);
     image_done(&image);
@@ -278,19 +293,26 @@ static void repair_does_not_write_tables_that_overlap(void **state)
     free(before.bytes);
 }
 
-static void repair_leaves_an_overlap_reported(void **state)
+/* What the guest reads of a cluster that is a table stays the same, and the table is a table only. */
+static void repair_copies_data_that_is_in_the_way(void **state)
 {
     struct image image;
 
     (void)state;
     image_init(&image, 3, 12, 4);
     image_set(&image, 4, 9, image_at(&image, 3, 0));
+    image_set(&image, 4, 10, byre_l2_compressed_entry(100, 600, 12));
+    image_check(&image, BYRE_REPAIR_LEAKS);
+    assert_reported(&image, "ERROR cluster 3 refcount=1 reference=2\n");
     image_check(&image, ALL);
-    assert_found(&image, 1, 0);
-    assert_int_equal(image.result.corruptions_fixed, 1);
-    assert_reported(&image, "ERROR cluster 3 holds a table and is used for something else, reference=2\n");
-    image_check(&image, 0);
-    assert_found(&image, 1, 0);
+    assert_found(&image, 0, 0);
+    assert_int_equal(image_get(&image, 4, 9), image_at(&image, 11, BYRE_L2_COPIED));
+    assert_int_equal(image_get(&image, 4, 10), byre_l2_compressed_entry(12 * 4096, 924, 12));
+    assert_memory_equal(image_cluster(&image, 11), image_cluster(&image, 3), image.cluster_size);
+    assert_memory_equal(image_cluster(&image, 12) + 72, image_cluster(&image, 0) + 172, 852);
+    assert_int_equal(image_refcount(&image, 11), 1);
+    image_check(&image, ALL);
+    assert_string_equal(image.report, "");
     image_done(&image);
 }
 
@@ -563,10 +585,10 @@ int main(void)
         cmocka_unit_test(repair_clears_the_dirty_and_corrupt_bits),
         cmocka_unit_test(repair_keeps_the_bits_while_something_is_left),
         cmocka_unit_test(repair_does_not_mark_an_image_that_was_not_marked),
-        cmocka_unit_test(repair_without_a_refcount_block_changes_nothing),
+        cmocka_unit_test(repair_makes_new_refcount_structures),
         cmocka_unit_test(repair_does_not_write_a_refcount_block_that_is_shared),
         cmocka_unit_test(repair_does_not_write_tables_that_overlap),
-        cmocka_unit_test(repair_leaves_an_overlap_reported),
+        cmocka_unit_test(repair_copies_data_that_is_in_the_way),
         cmocka_unit_test(repair_survives_a_crash_at_any_moment),
         cmocka_unit_test(repair_with_a_failing_write_can_be_repeated),
         cmocka_unit_test(repair_with_an_unreadable_table_frees_nothing),
