@@ -15,6 +15,15 @@ struct byre_disk *byre_disk_new(void);
 int byre_disk_free(struct byre_disk *disk, struct byre_error *err);
 
 struct byre_node_mode;
+struct byre_source;
+
+/* Appends the layer that the source holds, and opens the image in it. */
+int byre_disk_add_source(struct byre_disk *disk, struct byre_source *source, const struct byre_node_mode *mode,
+                         struct byre_error *err);
+/* Closes and releases what a layer has.  `remove_data`: a data file that the disk made goes, too. */
+int byre_layer_close(struct byre_layer *layer, bool remove_data, struct byre_error *err);
+/* Takes the name of a file that this disk made off its directory, unless another file has the name by now. */
+void byre_layer_remove_file(const struct byre_layer *layer);
 
 /* Opens what an option tree describes, which is used up.  Errors do not say what it was that could not be opened. */
 int byre_disk_open_tree(struct json_t *tree, const struct byre_node_mode *mode, struct byre_disk **ret_disk,
@@ -33,6 +42,9 @@ int byre_disk_open_chain(struct byre_disk *disk, const char *backing_name, const
 /* Completes a disk whose layers are all open: size, flat map, and what the top image needs from below. */
 int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *options,
                        struct byre_error *err);
+
+/* Takes "Could not open 'NAME': " off the front of the message. */
+void byre_disk_strip_name(struct byre_error *err, const char *name);
 
 /* Makes the message on an image that could not be opened begin with "Could not open 'NAME': ", once. */
 void byre_disk_name_error(struct byre_error *err, const char *name);

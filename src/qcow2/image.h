@@ -51,7 +51,8 @@ struct byre_conflict {
 struct byre_qcow2 {
     /* Fixed while the image is open. */
     struct byre_store *store; /* the metadata, and the compressed clusters */
-    struct byre_store *data;  /* the plain clusters: the same store, that of a data file, or what stands on it (crypt.h) */
+    struct byre_store *data;  /* the plain clusters: the same store, that of a data file, or what stands on one of
+                                 these (crypt.h) */
     struct byre_image_crypt crypt;
     bool external;            /* there is a data file: see external.c; so is the next */
     bool data_raw;            /* it reads as the disk does */

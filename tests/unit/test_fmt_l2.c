@@ -88,7 +88,7 @@ static void subclusters_are_what_flags_and_bitmap_say(void **state)
 static void entry_is_what_it_was_made_of(void **state)
 {
     uint8_t bytes[16];
-    struct byre_l2_entry entry = byre_l2_standard_entry(0x50000, (struct byre_subclusters){ 6, 1 }, 3, true);
+    struct byre_l2_entry entry = byre_l2_standard_entry(0x50000, true, (struct byre_subclusters){ 6, 1 }, 3, true);
 
     (void)state;
     assert_int_equal(entry.word, 0x8000000000050000);
@@ -98,9 +98,9 @@ static void entry_is_what_it_was_made_of(void **state)
     assert_int_equal(bytes[15], 6);
     assert_true(byre_l2_entry_equal(byre_l2_entry_load(bytes, true), entry));
     assert_int_equal(byre_l2_entry_load(bytes, false).bitmap, 0);
-    entry = byre_l2_standard_entry(0, (struct byre_subclusters){ 0, 1 }, 3, false);
+    entry = byre_l2_standard_entry(0, false, (struct byre_subclusters){ 0, 1 }, 3, false);
     assert_int_equal(entry.word, 1);
-    entry = byre_l2_standard_entry(0, (struct byre_subclusters){ 0, 1 }, 2, false);
+    entry = byre_l2_standard_entry(0, false, (struct byre_subclusters){ 0, 1 }, 2, false);
     assert_int_equal(entry.word, 0);
 }
 
