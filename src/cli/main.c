@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include <getopt.h>
+#include <gnutls/gnutls.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,9 @@
 #include "cli/objects.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
+
+/* GnuTLS is set up where it is used: most commands need none. */
+GNUTLS_SKIP_GLOBAL_INIT
 
 /* The version of qemu-img whose options, texts and exit codes are followed. */
 #define QEMU_VERSION "7.2.0"

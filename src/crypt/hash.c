@@ -62,8 +62,11 @@ int byre_hash_digest(enum byre_hash hash, const void *first, size_t first_length
                      size_t second_length, uint8_t *ret_digest, struct byre_error *err)
 {
     gnutls_hash_hd_t handle;
-    int code = gnutls_hash_init(&handle, hashes[hash].digest);
+    /* Which a program may have kept GnuTLS from doing at its start, for it takes longer than many a command. */
+    int code = gnutls_global_init();
 
+    if (code == 0)
+        code = gnutls_hash_init(&handle, hashes[hash].digest);
     if (code < 0)
         return refused(hash, code, err);
     code = gnutls_hash(handle, first, first_length);
@@ -78,8 +81,10 @@ int byre_hash_pbkdf2(enum byre_hash hash, const void *password, size_t password_
 {
     const gnutls_datum_t key = { (void *)password, (unsigned)password_length };
     const gnutls_datum_t salts = { (void *)salt, (unsigned)salt_length };
-    int code = gnutls_pbkdf2(hashes[hash].mac, &key, &salts, iterations, ret_key, key_length);
+    int code = gnutls_global_init();
 
+    if (code == 0)
+        code = gnutls_pbkdf2(hashes[hash].mac, &key, &salts, iterations, ret_key, key_length);
     return code < 0 ? refused(hash, code, err) : 0;
 }
 

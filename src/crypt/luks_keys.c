@@ -22,8 +22,10 @@
 
 int byre_luks_random(void *buf, size_t length, struct byre_error *err)
 {
-    int code = gnutls_rnd(GNUTLS_RND_KEY, buf, length);
+    int code = gnutls_global_init();
 
+    if (code == 0)
+        code = gnutls_rnd(GNUTLS_RND_KEY, buf, length);
     return code < 0 ? byre_error_set(err, -EIO, "no random bytes: %s", gnutls_strerror(code)) : 0;
 }
 
