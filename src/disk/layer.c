@@ -42,6 +42,8 @@ static int check_qcow2_options(const struct byre_qcow2_header *header, const str
     if (options->lazy && header->version < 3)
         return byre_error_set(err, -EINVAL, "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility "
                               "level");
+    if (options->keep_discarded && header->version < 3)
+        return byre_error_set(err, -EINVAL, "discard-no-unref is only supported since qcow2 version 3");
     if (options->entry_size && (!byre_is_power_of_two(options->entry_size) || options->entry_size < BYRE_SECTOR ||
                                 options->entry_size > cluster_size))
         return byre_error_set(err, -EINVAL, "L2 cache entry size must be a power of two between %u and the cluster "
@@ -57,6 +59,7 @@ static int open_qcow2(struct byre_disk *disk, const struct byre_node_mode *mode,
     struct byre_qcow2_open_options options = {
         .writable = mode->writable,
         .cache_bytes = disk->layer_count == 1 ? wanted->cache_bytes : LAYER_CACHE,
+        .keep_discarded = wanted->keep_discarded,
         .lazy_set = wanted->lazy_set,
         .lazy = wanted->lazy,
         .open_data = byre_data_file_open,

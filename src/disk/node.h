@@ -48,6 +48,7 @@ struct byre_node {
 /* Options of qcow2 nodes. */
 struct byre_node_qcow2 {
     bool lazy_set, lazy;
+    bool keep_discarded;             /* discard-no-unref */
     uint64_t cache_bytes, map_bytes; /* 0: the defaults */
     uint64_t entry_size;             /* l2-cache-entry-size; 0: not given */
     char *crypt_format, *key_secret; /* "encrypt.format" and "encrypt.key-secret"; NULL: not given */

@@ -114,6 +114,8 @@ int byre_node_take_qcow2(json_t *tree, bool backing, struct byre_node_qcow2 *ret
 
     ret_options->lazy_set = r > 0;
     if (r >= 0)
+        r = byre_options_take_bool(tree, "discard-no-unref", &ret_options->keep_discarded, err);
+    if (r >= 0)
         r = take_caches(tree, ret_options, err);
     if (r == 0)
         r = take_ignored(tree, err);

@@ -68,6 +68,7 @@ struct byre_qcow2 {
     bool writable;
     uint64_t sweep_cells;     /* of a window of a sweep (refcount_sweep.h), at most; 0: as many as usual */
     bool lazy;                /* refcounts may lag behind: the dirty bit protects them */
+    bool keeps_discarded;     /* clusters that are discarded, or zeroed, keep their places */
 
     struct byre_epoch epoch;
     struct byre_range_lock ranges;

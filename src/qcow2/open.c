@@ -293,6 +293,7 @@ int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_optio
         return rc;
     }
     image->sealed = true;
+    image->keeps_discarded = options->keep_discarded && image->header.version >= 3;
     image->lazy = image->header.compatible & BYRE_QCOW2_COMPAT_LAZY_REFCOUNTS;
     if (options->lazy_set && image->header.version >= 3)
         image->lazy = options->lazy;

@@ -39,6 +39,7 @@ struct byre_qcow2_open_options {
     const struct byre_snapshot_selector *snapshot; /* the disk as this snapshot has it; not `writable`; or NULL */
     const char *crypt_format; /* "luks" or "aes": what an encrypted image has to be; NULL: either */
     const struct byre_secret *password; /* of an encrypted image, which cannot be opened without; or NULL */
+    bool keep_discarded;      /* clusters that are discarded keep their places in the file, as zeros; version 3 */
     bool lazy_set, lazy;      /* with lazy_set: refcounts may lag, or not, whatever the header says; version 3 */
     /* Asked for the store of the data file if the image has one; it stays the caller's, and outlives the image.  NULL:
      * such images are refused.  `opaque` is passed to it. */

@@ -27,12 +27,18 @@ static bool has_backing(const struct byre_qcow2 *image)
     return image->header.backing_name != NULL || image->below.read;
 }
 
+/* Are host clusters kept that hold no data any more? */
+static bool keeps_host(const struct byre_qcow2 *image, enum change change)
+{
+    return change == CHANGE_ZERO || image->keeps_discarded;
+}
+
 /* What the entry of a cluster becomes, of which all subclusters change; the same if there is nothing to do. */
 static struct byre_l2_entry changed_whole(const struct byre_qcow2 *image, struct byre_l2_entry entry,
                                           enum change change)
 {
     struct byre_subclusters zeros = { 0, byre_subclusters_all(image) }, now = byre_subclusters_of(image, entry);
-    bool keep_host = change == CHANGE_ZERO && (entry.word & BYRE_L2_COPIED);
+    bool keep_host = keeps_host(image, change) && (entry.word & BYRE_L2_COPIED);
     enum byre_l2_place place = byre_entry_place(image, entry);
 
     if (place == BYRE_PLACE_NONE && (now.zero == zeros.zero || (!now.zero && !has_backing(image))))
@@ -54,7 +60,7 @@ static struct byre_l2_entry changed_part(const struct byre_qcow2 *image, struct 
     now.data &= ~mask;
     now.zero |= mask;
     entry.bitmap = byre_subclusters_entry(image, BYRE_NOWHERE, now).bitmap;
-    if (change == CHANGE_ZERO_UNMAP && !now.data)
+    if (change == CHANGE_ZERO_UNMAP && !now.data && !(keeps_host(image, change) && (entry.word & BYRE_L2_COPIED)))
         entry.word = 0;
     return entry;
 }
@@ -62,6 +68,9 @@ static struct byre_l2_entry changed_part(const struct byre_qcow2 *image, struct 
 static struct byre_l2_entry changed_entry(const struct byre_qcow2 *image, struct byre_l2_entry entry, uint32_t mask,
                                           enum change change)
 {
+    /* A raw data file has the zeros already (E3 of external.c). */
+    if (image->data_raw)
+        return entry;
     return mask == byre_subclusters_all(image) ? changed_whole(image, entry, change)
                                                : changed_part(image, entry, mask, change);
 }
@@ -82,6 +91,19 @@ static int check_slice_locked(struct byre_qcow2 *image, const struct byre_slice 
                                 image->store->name, (unsigned long long)at);
     }
     return rc;
+}
+
+/*
+ * Gives back the space of a host cluster that is kept without data.  At once, for who writes to it next finds zeros or
+ * fills it, under the range lock that is held: to do it later would hit that.  After a crash the entry may still say
+ * data, which is zero, as was asked for.
+ */
+static void give_back_locked(struct byre_qcow2 *image, struct byre_l2_entry old, struct byre_l2_entry now)
+{
+    if (image->external || !byre_subclusters_of(image, old).data || byre_subclusters_of(image, now).data)
+        return;
+    (void)byre_store_write_zeroes(image->data, byre_l2_offset(now.word), image->cluster_size,
+                                  BYRE_ZERO_UNMAP | BYRE_ZERO_NO_FALLBACK, NULL);
 }
 
 /* Changes the subclusters of [goff, end), which is within one slice; -ENOTSUP as above. */
@@ -111,6 +133,8 @@ static int change_slice_locked(struct byre_qcow2 *image, uint64_t goff, uint64_t
         byre_remapped_subclusters_locked(image, at, entry, mask);
         if (byre_entry_place(image, entry) == BYRE_PLACE_NONE)
             byre_free_entry_later_locked(image, old, change != CHANGE_ZERO);
+        else if (change != CHANGE_ZERO)
+            give_back_locked(image, old, entry);
     }
     return 0;
 }

@@ -174,3 +174,21 @@ assert_same_disk -f raw -F qcow2 r.raw small.qcow2
 run "$BYRE" check small.qcow2
 assert_match '100.00% compressed' "$OUT"
 
+
+# discard-no-unref, which qemu-img 7.2 has not: clusters keep their places
+for keep in on off; do
+    qemu-img create -q -f qcow2 keep.qcow2 1M
+    qemu_io -f qcow2 -c 'write -q -P 3 0 1M' keep.qcow2
+    run_ok "$BYRE" io -d unmap --image-opts -c 'discard -q 128k 128k' -c 'read -q -P 0 128k 128k' \
+        driver=qcow2,discard-no-unref=$keep,file.filename=keep.qcow2
+    assert_clean keep.qcow2
+    run_ok "$BYRE" map --output=json keep.qcow2
+    if [ $keep = on ]; then
+        assert_match '"start": 131072, "length": 131072, "depth": 0, "present": true, "zero": true, "data": false, "offset"' "$OUT"
+    else
+        assert_match '"start": 131072, "length": 131072, "depth": 0, "present": true, "zero": true, "data": false}' "$OUT"
+    fi
+done
+qemu-img create -q -f qcow2 -o compat=v2 old.qcow2 1M
+run_fails 1 'discard-no-unref is only supported since qcow2 version 3' \
+    "$BYRE" io --image-opts -c 'read 0 1' driver=qcow2,discard-no-unref=on,file.filename=old.qcow2

@@ -425,6 +425,7 @@ int guest_open(struct guest *guest)
     struct byre_qcow2_open_options options = {
         .writable = true,
         .cache_bytes = guest->options.cache_bytes,
+        .keep_discarded = guest->options.keep_discarded,
         .password = guest_password(guest),
     };
     int rc = byre_qcow2_open(guest->store, &options, &guest->image, &guest->err);

@@ -36,6 +36,7 @@ struct guest_options {
     unsigned cluster_bits; /* 0: 9 */
     int refcount_order;    /* -1: 0 (one bit); 0: 4 (16 bits) */
     bool lazy;
+    bool keep_discarded;   /* clusters that are discarded keep their places */
     bool encrypted;        /* with LUKS: no compressed clusters */
     unsigned compression;
     bool extended;         /* L2 entries: subclusters; wants 14 cluster bits, and is not lazy */

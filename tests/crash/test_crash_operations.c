@@ -316,6 +316,7 @@ static const struct kind {
     { "1 KiB on a device", { .cluster_bits = 10, .device_size = 256 * K }, false },
     { "4 KiB, one bit", { .cluster_bits = 12, .refcount_order = -1 }, false },
     { "4 KiB, two bits, lazy", { .cluster_bits = 12, .refcount_order = 1, .lazy = true }, false },
+    { "4 KiB, keeping what is discarded", { .cluster_bits = 12, .keep_discarded = true, .backing_size = 20 }, false },
     { "4 KiB, version 2", { .cluster_bits = 12, .version = 2 }, false },
     { "4 KiB, backing, 32 bits", { .cluster_bits = 12, .backing_size = 30, .refcount_order = 5 }, false },
     { "64 KiB", { .cluster_bits = 16 }, true },
