@@ -88,7 +88,9 @@ static void report_standard(struct walk *walk, size_t i, const struct byre_check
     if (entry->faults & BYRE_FAULT_UNALIGNED)
         byre_check_corrupt(state, times,
                            "ERROR offset=%" PRIx64 ": %s cluster is not properly aligned; L2 entry corrupted.",
-                           entry->hoff, entry->zero ? "Preallocated" : "Data");
+                           entry->hoff,
+                           /* QEMU says so of version 2, too, where the bit means nothing. */
+                           entry->zero || (!entry->bitmap && entry->entry & BYRE_L2_ZERO) ? "Preallocated" : "Data");
     if (entry->faults & BYRE_FAULT_MOVED)
         byre_check_corrupt(state, times,
                            "ERROR offset=%" PRIx64 ": the data file is marked as raw, but this is the cluster "
