@@ -43,6 +43,7 @@ bool byre_recover_is_entry(const struct byre_recover_plan *plan, uint64_t entry,
            !(bitmap & 0xffffffffULL & bitmap >> 32) && (hoff || entry == BYRE_L2_ZERO);
 }
 
+/* A table of nothing but zeros and zero flags cannot be told from a refcount block of 64-bit counts: it is none. */
 static bool looks_like_table(const struct byre_recover_plan *plan, const uint8_t *cluster)
 {
     uint32_t size = 1u << plan->header.cluster_bits;
@@ -54,7 +55,7 @@ static bool looks_like_table(const struct byre_recover_plan *plan, const uint8_t
 
         if (!byre_recover_is_entry(plan, entry, bitmap))
             return false;
-        used = used || entry || bitmap;
+        used = used || entry & (BYRE_L2_COMPRESSED | BYRE_L2_OFFSET_MASK);
     }
     return used;
 }

@@ -27,6 +27,7 @@ refused() {
 
 refused
 refused image.qcow2
+refused --object secret,id=x --add image.qcow2 z
 refused image.qcow2 x
 refused --add image.qcow2
 refused --add image.qcow2 x y

@@ -73,11 +73,13 @@ alike v2.qcow2 resize --shrink v2.qcow2 2M
 alike overlay.qcow2 resize overlay.qcow2 6M
 alike overlay.qcow2 resize --preallocation=metadata overlay.qcow2 6M
 alike overlay.qcow2 resize --shrink overlay.qcow2 2M
+alike x.qcow2 resize --object secret,id=x x.qcow2 6M
+alike x.qcow2 resize --object secret,id=x,data=y x.qcow2 6M
 same_fails 1 resize
 same_fails 1 resize x.qcow2
 
 # what a name in an image says
-qemu-img create -q -f qcow2 -u -b 'json:{"driver":"file","filename":"x.raw"}' -F raw named.qcow2 4M
+qemu-img create -q -f qcow2 -u -b 'json:{"driver":"raw","file.filename":"x.raw"}' -F raw named.qcow2 4M
 run_fails 1 'backing files can only be named by a path' "$BYRE" resize named.qcow2 6M
 run_ok "$BYRE" resize --allow-backing=protocol named.qcow2 6M
 # QEMU says that the size is not positive
@@ -95,24 +97,22 @@ for cluster_size in 512 4K 64K 2M; do
     truncate -s 1000448 image.raw
     assert_clean image.qcow2
     run_ok "$BYRE" check -q image.qcow2
-    assert_same_disk -s image.qcow2 image.raw 2>/dev/null || assert_same_disk image.qcow2 image.raw
+    assert_same_disk image.qcow2 image.raw
     run_ok "$BYRE" resize -q image.qcow2 9M
     truncate -s 9M image.raw
     assert_clean image.qcow2
     assert_same_disk image.qcow2 image.raw
 done
 
-# snapshots keep what they have
+# snapshots keep what they have, their sizes included
 qemu-img create -q -f qcow2 image.qcow2 4M
 qemu_io -f qcow2 -c 'write -q -P 7 0 4M' image.qcow2
 qemu-img snapshot -c s image.qcow2
 qemu-img convert -l s -O raw image.qcow2 wanted.raw
 cp image.qcow2 theirs.qcow2
 qemu-img resize -q --shrink theirs.qcow2 1M
-run "$BYRE" resize -q --shrink image.qcow2 1M
-if [ "$CODE" = 0 ]; then
-    assert_clean image.qcow2
-    qemu-img convert -l s -O raw image.qcow2 found.raw
-    assert_same_file wanted.raw found.raw
-    assert_same_disk image.qcow2 theirs.qcow2
-fi
+run_ok "$BYRE" resize -q --shrink image.qcow2 1M
+assert_clean image.qcow2
+run_ok "$BYRE" convert -l s -O raw image.qcow2 found.raw
+assert_same_file wanted.raw found.raw
+assert_same_disk image.qcow2 theirs.qcow2
