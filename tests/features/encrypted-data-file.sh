@@ -30,9 +30,9 @@ for raw in on off; do
             run_ok "$BYRE" io "${secret[@]}" -c 'write -q -P 9 0 512k' --image-opts $image
             run_ok "$BYRE" resize -q "${secret[@]}" --preallocation=$mode --image-opts $image 1048576
             zeros 524288 524288
-            run_ok "$BYRE" resize -q "${secret[@]}" --shrink --image-opts $image 327680
-            run_ok "$BYRE" resize -q "${secret[@]}" --preallocation=$mode --image-opts $image 655360
-            zeros 327680 327680
+            run_ok "$BYRE" resize -q "${secret[@]}" --shrink --image-opts $image 328192
+            run_ok "$BYRE" resize -q "${secret[@]}" --preallocation=$mode --image-opts $image 656384
+            zeros 328192 328192
             run_ok "$BYRE" check "${secret[@]}" --image-opts $image
         done
     done
