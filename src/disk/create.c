@@ -190,6 +190,8 @@ static int plan_qcow2_encryption(const struct byre_create_options *options, stru
         return byre_error_set(err, -ENOTSUP, "AES-CBC encryption is broken, and only read: use encrypt.format=luks");
     if (strcmp(encrypt->format, "luks") != 0)
         return bad_value("format", encrypt->format, err);
+    if (options->keep_data_file)
+        return byre_error_set(err, -EINVAL, "what keep_data_file keeps is not encrypted with the key of a new image");
     r = byre_encrypt_plan(encrypt, "encrypt.", options->secrets, &plan->encrypt, err);
     plan->image.luks = &plan->encrypt.luks;
     plan->image.password = plan->encrypt.password;

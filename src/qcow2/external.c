@@ -5,7 +5,8 @@
  *   E1. A guest cluster is at its guest offset in the data file, or nowhere: its entry says which.  It has no refcount;
  *       an entry that leads there always has COPIED.
  *   E2. So a cluster is given its place without an allocation, and taken from it without a free.  Space is given back
- *       under the range lock, before the entry changes: a late discard would hit what was written since.
+ *       under the range lock, before the entry changes: a late discard would hit what was written since.  So it has to
+ *       leave zeros, which a crash may show, and not what a discard leaves: an encrypted file keeps its space.
  *   E3. A raw data file reads as the disk does.  Zeros are written there, whatever the map says; and every cluster has
  *       its place, so that who writes to the file needs not know the image.
  *   E4. The file is as long as the disk when the image is made, and grows with it.  What is missing reads as zero.
@@ -70,6 +71,7 @@ int byre_external_zero(struct byre_qcow2 *image, uint64_t goff, uint64_t end, un
     end = MIN(end, size);
     if (image->data_raw)
         return byre_store_write_zeroes(image->data, goff, end - goff, store_flags, err);
-    (void)byre_store_discard(image->data, goff, end - goff, NULL);
+    if (!image->header.crypt_method)
+        (void)byre_store_write_zeroes(image->data, goff, end - goff, BYRE_ZERO_UNMAP | BYRE_ZERO_NO_FALLBACK, NULL);
     return 0;
 }

@@ -163,6 +163,8 @@ static int extent_at(struct byre_qcow2 *image, uint64_t goff, struct byre_extent
 static int zero_tail(struct byre_qcow2 *image, uint64_t end, struct byre_error *err)
 {
     uint64_t length = byre_cluster_ceil(image, end) - end, rest = byre_subcluster_ceil(image, end) - end;
+    /* What is read past the end of an encrypted data file is zero, and is not once that is longer. */
+    bool decrypted = image->external && image->header.crypt_method;
     CLEANUP(free_ptr) uint8_t *tail = malloc(MAX(length, (uint64_t)SECTOR));
     struct byre_extent extent;
     int rc;
@@ -172,14 +174,14 @@ static int zero_tail(struct byre_qcow2 *image, uint64_t end, struct byre_error *
     if (!length)
         return 0;
     rc = byre_read_mapped(image, end, tail, length, err);
-    if (rc < 0 || byre_is_zero(tail, length))
+    if (rc < 0 || (byre_is_zero(tail, length) && !decrypted))
         return rc;
     rc = extent_at(image, end, &extent, err);
     if (rc < 0)
         return rc;
     if (extent.kind == BYRE_EXTENT_COMPRESSED)
         return zero_rest(image, end, length, &extent, err);
-    if (rest && !byre_is_zero(tail, rest))
+    if (rest && (!byre_is_zero(tail, rest) || (decrypted && extent.kind == BYRE_EXTENT_DATA)))
         rc = zero_rest(image, end, rest, &extent, err);
     if (rc == 0 && rest < length)
         rc = byre_zero_clusters(image, end + rest, end + length, err);

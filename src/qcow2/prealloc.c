@@ -50,7 +50,7 @@ static int prepare_run(struct byre_qcow2 *image, const struct byre_qcow2_reserva
         return extend_to(image, run->hoff + length, err);
     if (mode == BYRE_PREALLOC_FULL)
         return write_zeros(image, run->hoff, length, err);
-    if (!run->fresh && !image->external)
+    if (!run->fresh && (!image->external || image->header.crypt_method))
         return byre_store_write_zeroes(image->data, run->hoff, length, 0, err);
     if (mode == BYRE_PREALLOC_FALLOC)
         return byre_store_allocate(image->data, run->hoff, length, err);

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "byre/disk.h"
 #include "guest.h"
+#include "pair_store.h"
 #include "support_alloc.h"
 #include "crypt/luks_keys.h"
 #include "qcow2/compress.h"
@@ -75,12 +76,53 @@ static void set_below(struct guest *guest)
         byre_qcow2_set_below(guest->image, &below);
 }
 
+struct byre_store *guest_image_store(const struct guest *guest)
+{
+    return guest->front ? guest->front : guest->store;
+}
+
+/* Room for an image with its tables, and keys, but no data. */
+uint64_t guest_data_offset(const struct guest *guest)
+{
+    return (128ULL << (guest->options.cluster_bits ? guest->options.cluster_bits : 9)) +
+           (guest->options.encrypted ? 1u << 20 : 0);
+}
+
+/* The two parts of a medium that is there. */
+static void new_pair(struct guest *guest)
+{
+    uint64_t offset = guest_data_offset(guest), length;
+
+    must(byre_store_size(guest->store, &length, &guest->err), "size", &guest->err);
+    must(pair_part_new(guest->store, 0, offset, &guest->front), "pair_part_new", &guest->err);
+    must(pair_data_new(guest->store, offset, length - offset, guest->options.data_early, &guest->data),
+         "pair_data_new", &guest->err);
+}
+
+/* The data file that the image asks for. */
+static int give_data(void *opaque, const struct byre_qcow2_header *header, struct byre_store **ret_data,
+                     struct byre_error *err)
+{
+    const struct guest *guest = opaque;
+
+    (void)header;
+    (void)err;
+    *ret_data = guest->data;
+    return 0;
+}
+
 /* A medium with something on it. */
 static void new_store(struct guest *guest)
 {
     uint64_t size = guest->options.device_size;
     uint8_t *bytes = NULL;
 
+    if (guest->options.data) {
+        size = guest_data_offset(guest) + guest->options.size + (64ULL << 10);
+        must(record_store_new(NULL, size, &guest->store), "record_store_new", &guest->err);
+        new_pair(guest);
+        return;
+    }
     if (size) {
         bytes = malloc(size);
         must(bytes ? 0 : -ENOMEM, "malloc", &guest->err);
@@ -121,9 +163,12 @@ static void new_image(struct guest *guest)
         .backing_format = options->backing_size ? "raw" : NULL,
         .luks = options->encrypted ? &luks : NULL,
         .password = guest_password(guest),
+        .data_file = options->data ? "data" : NULL,
+        .data = guest->data,
+        .data_raw = options->data == GUEST_DATA_RAW,
     };
 
-    must(byre_qcow2_create(guest->store, &create, &guest->image, &guest->err), "create", &guest->err);
+    must(byre_qcow2_create(guest_image_store(guest), &create, &guest->image, &guest->err), "create", &guest->err);
     set_below(guest);
 }
 
@@ -171,6 +216,8 @@ void guest_free(struct guest *guest)
         (void)guest_disk_close(guest, NULL);
     else if (guest->image)
         (void)byre_qcow2_close(guest->image, NULL);
+    byre_store_close(guest->front);
+    byre_store_close(guest->data);
     byre_store_close(guest->store);
     pthread_mutex_destroy(&guest->mutex);
     forget(guest);
@@ -427,8 +474,10 @@ int guest_open(struct guest *guest)
         .cache_bytes = guest->options.cache_bytes,
         .keep_discarded = guest->options.keep_discarded,
         .password = guest_password(guest),
+        .open_data = guest->data ? give_data : NULL,
+        .opaque = guest,
     };
-    int rc = byre_qcow2_open(guest->store, &options, &guest->image, &guest->err);
+    int rc = byre_qcow2_open(guest_image_store(guest), &options, &guest->image, &guest->err);
 
     lose(guest);
     if (rc == 0 && guest->options.disk)
@@ -541,5 +590,7 @@ int guest_restart(struct guest *guest)
             memset(guest->first + op->goff, 0, op->length);
     }
     forget(guest);
-    return record_store_restart(guest->store);
+    if (guest->data)
+        rc = pair_data_settle(guest->data);
+    return rc < 0 ? rc : record_store_restart(guest->store);
 }

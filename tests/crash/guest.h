@@ -29,6 +29,8 @@
 #include "qcow2/qcow2.h"
 #include "record_store.h"
 
+enum guest_data { GUEST_DATA_INSIDE, GUEST_DATA_FILE, GUEST_DATA_RAW };
+
 struct guest_options {
     uint64_t size;         /* that the disk has or will have */
     uint64_t first_size;   /* that it starts with; 0: `size` */
@@ -40,6 +42,8 @@ struct guest_options {
     bool encrypted;        /* with LUKS: no compressed clusters */
     unsigned compression;
     bool extended;         /* L2 entries: subclusters; wants 14 cluster bits, and is not lazy */
+    enum guest_data data;  /* an external data file: no compressed clusters, no VM state */
+    bool data_early;       /* which keeps back nothing: see pair_store.h */
     uint64_t backing_size; /* 0: no backing file */
     uint64_t cache_bytes;
     uint64_t device_size;  /* a store of this size that does not grow, and is not zero; 0: a file */
@@ -73,7 +77,8 @@ struct guest_growth {
 
 struct guest {
     struct guest_options options;
-    struct byre_store *store;
+    struct byre_store *store; /* the recording */
+    struct byre_store *front, *data; /* the parts of it with an image and a data file; or NULL */
     struct byre_qcow2 *image; /* NULL: closed */
     struct byre_disk *disk;   /* around the image, or NULL */
     pthread_mutex_t mutex;    /* everything below that operations change */
@@ -120,6 +125,11 @@ int guest_open(struct guest *guest);
 
 /* Flushes, and forgets the past: the log starts here. */
 int guest_restart(struct guest *guest);
+
+/* What the image is in: the recording, or the front part of it. */
+struct byre_store *guest_image_store(const struct guest *guest);
+/* Where the data file begins in the recording. */
+uint64_t guest_data_offset(const struct guest *guest);
 
 /* The size of the disk, which is open. */
 uint64_t guest_size(const struct guest *guest);

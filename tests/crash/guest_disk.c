@@ -11,6 +11,7 @@
 #include "base/arith.h"
 #include "disk/open.h"
 #include "guest.h"
+#include "qcow2/qcow2.h"
 #include "store/memory.h"
 
 /* A raw layer with what the guest finds below its image. */
@@ -43,7 +44,8 @@ int guest_disk_open(struct guest *guest)
 
     if (!layer)
         abort();
-    layer->store = layer->data = guest->store;
+    layer->store = guest_image_store(guest);
+    layer->data = byre_qcow2_data(guest->image);
     layer->qcow2 = guest->image;
     layer->size = byre_round_down(byre_qcow2_header(guest->image)->size, BYRE_SECTOR);
     if (guest->options.backing_size)

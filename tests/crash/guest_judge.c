@@ -18,6 +18,7 @@
 #include "byre/disk.h"
 #include "effort.h"
 #include "guest.h"
+#include "pair_store.h"
 #include "qcow2/check.h"
 #include "qcow2/header_read.h"
 #include "qemu_check.h"
@@ -27,7 +28,7 @@ enum { SECTOR = RECORD_SECTOR, GO_ON_EVERY = 16 };
 /* One look at one store. */
 struct look {
     struct guest *guest;
-    struct byre_store *store;
+    struct byre_store *store, *data; /* of the image, and of a data file */
     size_t flush; /* the flushes before this one are promised */
     size_t end;   /* calls that were made */
     bool now;     /* no crash: everything that was completed counts, flushed or not */
@@ -254,9 +255,41 @@ static int look_at_image(struct look *look, struct byre_qcow2 *image)
     return rc < 0 ? complain(look, "reading: %s", err.text) : judge_contents(look, found);
 }
 
+static int give_data(void *opaque, const struct byre_qcow2_header *header, struct byre_store **ret_data,
+                     struct byre_error *err)
+{
+    const struct look *look = opaque;
+
+    (void)header;
+    (void)err;
+    *ret_data = look->data;
+    return 0;
+}
+
+static struct byre_qcow2_open_options open_options(struct look *look, bool writable)
+{
+    return (struct byre_qcow2_open_options){
+        .writable = writable,
+        .password = guest_password(look->guest),
+        .open_data = look->data ? give_data : NULL,
+        .opaque = look,
+    };
+}
+
+/* A raw data file reads as the disk does, without the image. */
+static int look_at_raw(struct look *look, uint64_t size)
+{
+    uint8_t *found = look->guest->found;
+    int rc;
+
+    memset(found, 0, look->guest->options.size);
+    rc = byre_store_pread(look->data, found, size, 0, NULL);
+    return rc < 0 ? complain(look, "reading the data file: %d", rc) : judge_contents(look, found);
+}
+
 static int look_at_store(struct look *look)
 {
-    struct byre_qcow2_open_options options = { .password = guest_password(look->guest) };
+    struct byre_qcow2_open_options options = open_options(look, false);
     struct byre_error err = BYRE_ERROR_INIT;
     struct byre_qcow2 *image;
     int rc = byre_qcow2_open(look->store, &options, &image, &err);
@@ -264,6 +297,8 @@ static int look_at_store(struct look *look)
     if (rc < 0)
         return complain(look, "opening: %s", err.text);
     rc = look_at_image(look, image);
+    if (rc == 0 && look->guest->options.data == GUEST_DATA_RAW && !look->guest->options.encrypted)
+        rc = look_at_raw(look, byre_qcow2_header(image)->size);
     byre_qcow2_close(image, NULL);
     return rc;
 }
@@ -341,7 +376,8 @@ int guest_compare(struct guest *guest)
 int guest_compare_killed(struct guest *guest)
 {
     struct look look = {
-        .guest = guest, .store = guest->store, .flush = guest->flushes.len, .end = SIZE_MAX,
+        .guest = guest, .store = guest_image_store(guest), .data = guest->data, .flush = guest->flushes.len,
+        .end = SIZE_MAX,
     };
 
     while (look.flush && !guest->flushes.ptr[look.flush - 1].ok)
@@ -351,7 +387,7 @@ int guest_compare_killed(struct guest *guest)
 
 int guest_check(struct guest *guest, bool tidy)
 {
-    struct look look = { .guest = guest, .store = guest->store };
+    struct look look = { .guest = guest, .store = guest_image_store(guest) };
 
     return outcome(&look, judge_metadata(&look, tidy), "the image");
 }
@@ -406,7 +442,7 @@ static void print_state(const struct guest *guest, const struct look *look, cons
 /* What is left can be worked with: clusters that leaked are only lost, and never handed out twice. */
 static int go_on(struct look *look)
 {
-    struct byre_qcow2_open_options options = { .writable = true, .password = guest_password(look->guest) };
+    struct byre_qcow2_open_options options = open_options(look, true);
     struct byre_error err = BYRE_ERROR_INIT;
     struct byre_qcow2 *image;
     uint8_t bytes[SECTOR];
@@ -425,35 +461,61 @@ static int go_on(struct look *look)
     return judge_metadata(look, false);
 }
 
+static int visit_image(struct look *look, const struct crash_state *state)
+{
+    struct guest *guest = look->guest;
+    bool dirty = false, image = is_image(look->store, &dirty);
+    int rc;
+
+    effort_count(EFFORT_STATES, 1);
+    look->flush = promised(guest, state->end);
+    if (look->flush == SIZE_MAX) {
+        /* A new image appears all at once. */
+        if (!image)
+            return 0;
+        look->flush = 1;
+    }
+    /* qemu-img check would want the data file. */
+    rc = guest->options.corruptions || look->data
+             ? 0
+             : qemu_check(look->store, guest->options.backing_size, dirty, look->report, sizeof look->report);
+    if (rc == 0)
+        rc = judge_metadata(look, false);
+    if (rc == 0)
+        rc = look_at_store(look);
+    if (rc == 0 && guest->states++ % GO_ON_EVERY == 0 && !guest->options.corruptions)
+        rc = go_on(look);
+    if (rc < 0)
+        print_state(guest, look, state);
+    return rc;
+}
+
 static int visit(void *opaque, struct byre_store *after, const struct crash_state *state)
 {
     struct guest *guest = opaque;
     struct look look = { .guest = guest, .store = after, .end = state->end };
-    bool dirty = false, image = is_image(after, &dirty);
-    int rc;
+    uint64_t offset = guest_data_offset(guest), size = 0;
+    int rc = 0;
 
-    effort_count(EFFORT_STATES, 1);
-    look.flush = promised(guest, state->end);
-    if (look.flush == SIZE_MAX) {
-        /* A new image appears all at once. */
-        if (!image)
-            return 0;
-        look.flush = 1;
+    if (guest->data) {
+        rc = byre_store_size(after, &size, NULL);
+        if (rc == 0)
+            rc = pair_part_new(after, 0, offset, &look.store);
+        if (rc == 0)
+            rc = pair_part_new(after, offset, size - offset, &look.data);
     }
-    rc = guest->options.corruptions ? 0 : qemu_check(after, guest->options.backing_size, dirty, look.report,
-                                                     sizeof look.report);
     if (rc == 0)
-        rc = judge_metadata(&look, false);
-    if (rc == 0)
-        rc = look_at_store(&look);
-    if (rc == 0 && guest->states++ % GO_ON_EVERY == 0 && !guest->options.corruptions)
-        rc = go_on(&look);
-    if (rc < 0)
-        print_state(guest, &look, state);
+        rc = visit_image(&look, state);
+    if (guest->data) {
+        byre_store_close(look.data);
+        byre_store_close(look.store == after ? NULL : look.store);
+    }
     return rc;
 }
 
 int guest_crash(struct guest *guest, const struct crash_options *options)
 {
+    if (guest->data && pair_data_settle(guest->data) < 0)
+        return -1;
     return crash_states_each(guest->store, options, visit, guest, NULL);
 }
