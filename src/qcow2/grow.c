@@ -285,7 +285,10 @@ static int prepare(struct byre_qcow2 *image, uint64_t old_size, uint64_t size, u
     int rc;
 
     set_size(image, old_size);
-    rc = zero_tail(image, old_size, err);
+    /* First: what is zero past the end of an encrypted file is not once that is longer. */
+    rc = byre_external_reach(image, old_size, size, false, &mode, err);
+    if (rc == 0)
+        rc = zero_tail(image, old_size, err);
     if (rc == 0 && entries > image->l1.entry_count)
         rc = byre_l1_grow(image, (uint32_t)entries, err);
     if (rc < 0)
@@ -293,8 +296,6 @@ static int prepare(struct byre_qcow2 *image, uint64_t old_size, uint64_t size, u
     set_size(image, size);
     if (size > start)
         rc = zero_clusters(image, start, size, below_end, err);
-    if (rc == 0)
-        rc = byre_external_reach(image, old_size, size, false, &mode, err);
     if (rc == 0 && size > start)
         rc = byre_qcow2_preallocate(image, start, mode, err);
     return rc < 0 ? rc : byre_commit(image, err);

@@ -167,9 +167,12 @@ static int change_stretch(struct byre_qcow2 *image, uint64_t goff, uint64_t end,
 
 int byre_zero_clusters(struct byre_qcow2 *image, uint64_t goff, uint64_t end, struct byre_error *err)
 {
-    LOCK_SCOPE(&image->mutex);
-    int rc = byre_check_writable_locked(image, err);
+    int rc = byre_external_zero(image, goff, end, 0, err);
 
+    if (rc < 0)
+        return rc;
+    LOCK_SCOPE(&image->mutex);
+    rc = byre_check_writable_locked(image, err);
     return rc < 0 ? rc : change_slice_locked(image, goff, end, CHANGE_ZERO, err);
 }
 
