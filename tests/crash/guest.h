@@ -41,7 +41,7 @@ struct guest_options {
     bool keep_discarded;   /* clusters that are discarded keep their places */
     bool encrypted;        /* with LUKS: no compressed clusters */
     unsigned compression;
-    bool extended;         /* L2 entries: subclusters; wants 14 cluster bits, and is not lazy */
+    bool extended;         /* L2 entries: subclusters; wants 14 cluster bits */
     enum guest_data data;  /* an external data file: no compressed clusters, no VM state */
     bool data_early;       /* which keeps back nothing: see pair_store.h */
     uint64_t backing_size; /* 0: no backing file */

@@ -331,6 +331,7 @@ static const struct kind {
     { "4 KiB, backing, 32 bits", { .cluster_bits = 12, .backing_size = 30, .refcount_order = 5 }, false },
     { "64 KiB", { .cluster_bits = 16 }, true },
     { "16 KiB with subclusters", { .cluster_bits = 14, .extended = true }, true },
+    { "16 KiB with subclusters, lazy", { .cluster_bits = 14, .extended = true, .lazy = true }, true },
     { "16 KiB with subclusters, backing, the least cache",
       { .cluster_bits = 14, .extended = true, .backing_size = 18, .cache_bytes = 1 }, true },
     { "64 KiB with subclusters, backing, one bit",

@@ -99,6 +99,7 @@ static const struct byre_qcow2_create_options formats[] = {
     { .size = 60 * K, .version = 2, .cluster_bits = 9, .refcount_order = 4 },
     { .size = 100 * K, .version = 3, .cluster_bits = 9, .refcount_order = 6 },
     { .size = 100 * K, .version = 3, .cluster_bits = 10, .refcount_order = 3, .lazy_refcounts = true },
+    { .size = 300 * K, .version = 3, .cluster_bits = 14, .refcount_order = 4, .extended_l2 = true },
 };
 
 #define EACH(format_, story_) \
@@ -283,6 +284,8 @@ static void writes_to_shared_clusters_are_as_safe_as_others(void **state)
         { .size = 60 * K, .lazy = true },
         { .size = 60 * K, .refcount_order = 6, .backing_size = 30 * K },
         { .size = 200 * K, .cluster_bits = 12, .device_size = 300 * K },
+        { .size = 200 * K, .cluster_bits = 14, .extended = true, .backing_size = 30 * K },
+        { .size = 60 * K, .encrypted = true },
     };
     const struct byre_snapshot_create_options create_options = { .name = "one" };
     const struct byre_snapshot_selector which = { .name = "one" };

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2086,SC2034,SC2154,SC2206,SC2004,SC2030,SC2031,SC2017 # words without blanks; drawn numbers
 # How features go together: images with drawn features, and operations on them.
 #
 # What an image should hold is kept beside it: disk.raw is its disk; SNAPSHOTS names its snapshots, of which NAME.snap

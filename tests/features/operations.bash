@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2086,SC2034,SC2154,SC2206,SC2004,SC2030,SC2031,SC2017 # words without blanks; drawn numbers
 # The operations on images with drawn features: see features.bash.  Each op_* returns when the image and what should be
 # there have changed alike, or when the operation was refused as it should be; it may find that there is nothing to do.
 

@@ -76,6 +76,8 @@ static int compress(struct run *run, uint64_t goff, uint64_t length)
     uint64_t size = run->guest->options.size, start = byre_round_down(goff, 1ULL << run->cluster_bits);
     uint64_t most = ((size - start - 1) >> run->cluster_bits) + 1;
 
+    if (run->guest->options.encrypted || run->guest->options.data)
+        return guest_write(run->guest, goff, length);
     return guest_compressed(run->guest, start, (unsigned)MIN((length >> run->cluster_bits) + 1, most));
 }
 
@@ -237,6 +239,35 @@ static void subclusters_of_64_KiB_are_what_the_copy_is(void **state)
     run_formats_with(true, 3, 21, 6 << 20, 8);
 }
 
+/* Encryption and data files, with each other and with the rest. */
+static void features_are_what_the_copy_is(void **state)
+{
+    static const struct guest_options kinds[] = {
+        { .cluster_bits = 9, .encrypted = true, .lazy = true },
+        { .cluster_bits = 12, .encrypted = true, .version = 2, .backing_size = 100 << 10 },
+        { .cluster_bits = 14, .encrypted = true, .extended = true, .backing_size = 100 << 10 },
+        { .cluster_bits = 9, .data = GUEST_DATA_FILE },
+        { .cluster_bits = 12, .data = GUEST_DATA_FILE, .backing_size = 100 << 10, .lazy = true },
+        { .cluster_bits = 14, .data = GUEST_DATA_FILE, .extended = true, .backing_size = 100 << 10 },
+        { .cluster_bits = 14, .data = GUEST_DATA_FILE, .extended = true, .data_early = true },
+        { .cluster_bits = 12, .data = GUEST_DATA_RAW },
+        { .cluster_bits = 14, .data = GUEST_DATA_RAW, .extended = true, .lazy = true },
+        { .cluster_bits = 12, .data = GUEST_DATA_FILE, .encrypted = true, .data_early = true },
+        { .cluster_bits = 14, .data = GUEST_DATA_FILE, .encrypted = true, .extended = true, .backing_size = 90 << 10 },
+        { .cluster_bits = 14, .data = GUEST_DATA_RAW, .encrypted = true },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] * seed_count; i++) {
+        struct guest_options options = kinds[i / seed_count];
+
+        options.version = options.version ? options.version : 3;
+        options.size = (200 << 10) + (i % 3 ? 512 : 0);
+        options.cache_bytes = 1;
+        run_one(&options, seeds[i % seed_count], STEPS * 3);
+    }
+}
+
 /* Several slices of L2 tables, and more dirty ones than the cache holds. */
 static void tables_of_several_slices_are_what_the_copy_is(void **state)
 {
@@ -273,6 +304,7 @@ int main(void)
         cmocka_unit_test(subclusters_of_512_bytes_are_what_the_copy_is),
         cmocka_unit_test(subclusters_of_2_KiB_are_what_the_copy_is),
         cmocka_unit_test(subclusters_of_64_KiB_are_what_the_copy_is),
+        cmocka_unit_test(features_are_what_the_copy_is),
         cmocka_unit_test(tables_of_several_slices_are_what_the_copy_is),
         cmocka_unit_test(growing_refcount_tables_are_what_the_copy_is),
     };

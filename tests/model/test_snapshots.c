@@ -148,7 +148,7 @@ static void run_one(const struct byre_qcow2_create_options *options, unsigned se
     snapshot_model_done(&run.model);
 }
 
-static void run_formats(unsigned version, unsigned cluster_bits, uint64_t size, unsigned steps)
+static void run_formats_with(bool extended, unsigned version, unsigned cluster_bits, uint64_t size, unsigned steps)
 {
     if (getenv("BYRE_LONG"))
         steps *= 20;
@@ -156,10 +156,15 @@ static void run_formats(unsigned version, unsigned cluster_bits, uint64_t size, 
         for (unsigned order = version == 2 ? 4 : 0; order <= (version == 2 ? 4 : 6); order++) {
             run_one(&(struct byre_qcow2_create_options){
                 .size = size, .version = version, .cluster_bits = cluster_bits, .refcount_order = order,
-                .lazy_refcounts = version == 3 && order % 3 == 1,
+                .lazy_refcounts = version == 3 && order % 3 == 1, .extended_l2 = extended,
             }, seeds[i] + order, steps);
         }
     }
+}
+
+static void run_formats(unsigned version, unsigned cluster_bits, uint64_t size, unsigned steps)
+{
+    run_formats_with(false, version, cluster_bits, size, steps);
 }
 
 static void version_2_is_what_the_copies_are(void **state)
@@ -190,6 +195,13 @@ static void large_clusters_are_what_the_copies_are(void **state)
     run_formats(3, 21, 9 << 20, STEPS / 10);
 }
 
+static void subclusters_are_what_the_copies_are(void **state)
+{
+    (void)state;
+    run_formats_with(true, 3, 14, 600 << 10, STEPS);
+    run_formats_with(true, 3, 16, (3 << 20) + 512, STEPS / 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +209,7 @@ int main(void)
         cmocka_unit_test(small_clusters_are_what_the_copies_are),
         cmocka_unit_test(medium_clusters_are_what_the_copies_are),
         cmocka_unit_test(large_clusters_are_what_the_copies_are),
+        cmocka_unit_test(subclusters_are_what_the_copies_are),
     };
 
     choose_seeds();
