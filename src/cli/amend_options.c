@@ -22,7 +22,8 @@
 enum option_type { TYPE_TEXT, TYPE_SIZE, TYPE_NUMBER, TYPE_BOOL };
 
 enum option_id {
-    BACKING_FILE, BACKING_FMT, DATA_FILE, DATA_FILE_RAW, ITER_TIME, KEYSLOT, NEW_SECRET, OLD_SECRET, STATE, LAZY, SIZE,
+    BACKING_FILE, BACKING_FMT, DATA_FILE, DATA_FILE_RAW, ITER_TIME, KEYSLOT, NEW_SECRET, OLD_SECRET, STATE, LAZY,
+    REFCOUNT_BITS, SIZE,
 };
 
 struct amend_option {
@@ -44,6 +45,7 @@ static const struct amend_option table[] = {
     { "old-secret", OLD_SECRET, TYPE_TEXT, true, "Select all keyslots that match this password" },
     { "state", STATE, TYPE_TEXT, true, "Select new state of affected keyslots (active/inactive)" },
     { "lazy_refcounts", LAZY, TYPE_BOOL, false, "Postpone refcount updates" },
+    { "refcount_bits", REFCOUNT_BITS, TYPE_NUMBER, false, "Width of a reference count entry in bits" },
     { "size", SIZE, TYPE_SIZE, false, "Virtual disk size" },
 };
 
@@ -100,6 +102,15 @@ static int take_keyslot(struct byre_amend_values *values, uint64_t number, struc
     return 0;
 }
 
+/* The library takes 0 for "as it is". */
+static int take_refcount_bits(struct byre_amend_values *values, uint64_t number, struct byre_error *err)
+{
+    if (number == 0 || number > 64)
+        return byre_error_set(err, -EINVAL, "Refcount width must be a power of two and may not exceed 64 bits");
+    values->options.refcount_bits = (unsigned)number;
+    return 0;
+}
+
 static int take(struct byre_amend_values *values, const struct amend_option *option, const char *text, uint64_t number,
                 struct byre_error *err)
 {
@@ -118,6 +129,7 @@ static int take(struct byre_amend_values *values, const struct amend_option *opt
         options->lazy_set = true;
         options->lazy_refcounts = number;
         break;
+    case REFCOUNT_BITS: return take_refcount_bits(values, number, err);
     case SIZE:
         options->size_set = true;
         options->size = number;

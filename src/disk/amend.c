@@ -37,6 +37,27 @@ static int check_names(const struct byre_qcow2_header *header, const struct byre
     return 0;
 }
 
+static unsigned order_of(unsigned bits)
+{
+    unsigned order = 0;
+
+    while (1u << order < bits)
+        order++;
+    return order;
+}
+
+static int check_width(const struct byre_amend_options *options, unsigned version, struct byre_error *err)
+{
+    unsigned bits = options->refcount_bits;
+
+    if (bits > 64 || (bits & (bits - 1)))
+        return byre_error_set(err, -EINVAL, "Refcount width must be a power of two and may not exceed 64 bits");
+    if (bits && bits != 16 && version < 3)
+        return byre_error_set(err, -EINVAL, "Refcount widths other than 16 bits require compatibility level 1.1 or "
+                              "above (use compat=1.1 or greater)");
+    return 0;
+}
+
 static int check(struct byre_disk *disk, const struct byre_amend_options *options, struct byre_error *err)
 {
     const struct byre_layer *top = &disk->layers[0];
@@ -54,7 +75,8 @@ static int check(struct byre_disk *disk, const struct byre_amend_options *option
     if (options->lazy_set && options->lazy_refcounts && header->version < 3)
         return byre_error_set(err, -EINVAL, "Lazy refcounts only supported with compatibility level 1.1 and above (use "
                               "compat=1.1 or greater)");
-    return check_names(header, options, err);
+    r = check_width(options, header->version, err);
+    return r < 0 ? r : check_names(header, options, err);
 }
 
 /* What is in the header alone. */
@@ -73,9 +95,13 @@ static int amend_header(struct byre_qcow2 *image, const struct byre_amend_option
 
 static int amend(struct byre_disk *disk, const struct byre_amend_options *options, struct byre_error *err)
 {
+    const struct byre_amend_progress progress = { .report = options->progress, .opaque = options->opaque };
+    struct byre_qcow2 *image = disk->layers[0].qcow2;
     int r = check(disk, options, err);
 
-    return r < 0 ? r : amend_header(disk->layers[0].qcow2, options, err);
+    if (r == 0 && options->refcount_bits)
+        r = byre_qcow2_set_refcount_order(image, order_of(options->refcount_bits), &progress, err);
+    return r < 0 ? r : amend_header(image, options, err);
 }
 
 int byre_amend(struct byre_disk *disk, const struct byre_amend_options *options, struct byre_error *err)

@@ -25,4 +25,9 @@ int byre_qcow2_drop_data_raw(struct byre_qcow2 *image, struct byre_error *err);
 /* Records another name for the data file, which there is; NULL: none.  The open image goes on with its file. */
 int byre_qcow2_rename_data_file(struct byre_qcow2 *image, const char *name, struct byre_error *err);
 
+/* The width of refcounts becomes 1 << `order` bits, `order` being at most 6.  -EINVAL names a cluster whose count would
+ * not fit, or version 2, which has 16 bits; -EFBIG: the image is too large for the width. */
+int byre_qcow2_set_refcount_order(struct byre_qcow2 *image, unsigned order, const struct byre_amend_progress *progress,
+                                  struct byre_error *err);
+
 #endif

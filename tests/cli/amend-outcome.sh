@@ -10,6 +10,9 @@ qemu-img create -q -f raw x.raw 4M
 qemu-img create -q -f qcow2 -b x.raw -F raw over.qcow2
 qemu-img create -q -f qcow2 -o data_file=d.raw d.qcow2 4M
 qemu-img create -q -f qcow2 -o data_file=r.raw,data_file_raw=on r.qcow2 4M
+qemu-img create -q -f qcow2 shared.qcow2 4M
+qemu-io -c 'write -q 0 100k' shared.qcow2
+qemu-img snapshot -c s shared.qcow2
 
 # alike FILE ARGUMENT...: the same texts, and images that info tells the same of, and check nothing bad.
 alike() {
@@ -77,6 +80,22 @@ x help -f nope
 x size=5M x.qcow2
 x size=5M -Z
 x ,
+x refcount_bits=1
+x refcount_bits=2 -p
+x refcount_bits=4
+x refcount_bits=8
+x refcount_bits=16
+x refcount_bits=32
+x refcount_bits=64,size=9M,lazy_refcounts=on
+x refcount_bits=0
+x refcount_bits=3
+x refcount_bits=128
+x refcount_bits=x
+x refcount_bits=18446744073709551616
+v2 refcount_bits=16
+v2 refcount_bits=8
+shared refcount_bits=2
+shared refcount_bits=1
 v2 lazy_refcounts=on
 v2 lazy_refcounts=off
 v2 size=5M
@@ -94,7 +113,7 @@ r data_file_raw=on
 r data_file_raw=off
 END
 alike x.qcow2 amend -p -q -f qcow2 -t writeback -o size=5M x.qcow2
-alike d.qcow2 amend -o data_file=d.raw,data_file_raw=off,lazy_refcounts=on d.qcow2
+alike d.qcow2 amend -o data_file=d.raw,data_file_raw=off,lazy_refcounts=on,refcount_bits=8 d.qcow2
 alike over.qcow2 amend -o backing_file=x.raw,backing_fmt=raw,size=9M over.qcow2
 same_fails 1 amend
 same_fails 1 amend x.qcow2
@@ -124,11 +143,11 @@ assert_equal 0 "$(get_be64 lazy.qcow2 80)" 'compatible features'
 # Key slots, of both formats.
 # shellcheck disable=SC2054 # the commas are QEMU's
 secrets=(--object secret,id=s,data=abc --object secret,id=n,data=new)
-qemu-img create -q "${secrets[@]}" -f luks -o 'key-secret=s,iter-time=10' luks.img 1M
-qemu-img create -q "${secrets[@]}" -f qcow2 -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 luks.qcow2 1M
-for options in 'encrypt.state=inactive,encrypt.keyslot=1,encrypt.iter-time=10' \
-    'encrypt.old-secret=s,encrypt.new-secret=n' 'state=inactive,keyslot=1' 'iter-time=10,old-secret=s,new-secret=n'; do
-    run_fails 1 "encryption not present|Invalid parameter" "$BYRE" amend "${secrets[@]}" -o "$options" x.qcow2
+qemu-img create -q "${secrets[@]}" -f luks -o 'key-secret=s,iter-time=100' luks.img 1M
+qemu-img create -q "${secrets[@]}" -f qcow2 -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=100 luks.qcow2 1M
+for options in 'encrypt.state=inactive,encrypt.keyslot=1,encrypt.iter-time=100' \
+    'encrypt.old-secret=s,encrypt.new-secret=n' 'state=inactive,keyslot=1' 'iter-time=100,old-secret=s,new-secret=n'; do
+    run_fails 1 "encryption not present|Invalid parameter" "$BYRE" amend --object secret,id=s,data=abc -o "$options" x.qcow2
 done
 opens() { # opens qcow2|luks SECRET
     local key=key-secret file=luks.img
@@ -164,7 +183,7 @@ END
     opens $format s
     ! opens $format n || fail "the new password opens $format already"
     run_ok "$BYRE" amend "${secrets[@]}" --image-opts "$with_s" \
-        -o "${prefix}state=active,${prefix}new-secret=n,${prefix}keyslot=3,${prefix}iter-time=10"
+        -o "${prefix}state=active,${prefix}new-secret=n,${prefix}keyslot=3,${prefix}iter-time=100"
     opens $format n
     opens $format s
     run_ok "$BYRE" amend "${secrets[@]}" -o "${prefix}state=inactive,${prefix}old-secret=s" --image-opts "$with_n"
