@@ -5,6 +5,7 @@
 #ifndef BYRE_BYRE_H
 #define BYRE_BYRE_H
 
+#include "byre/amend.h"
 #include "byre/bitmap.h"
 #include "byre/check.h"
 #include "byre/compare.h"

@@ -91,11 +91,7 @@ static int find_option(const char *format, const char *name)
     return -1;
 }
 
-/*
- * Cuts the first member off a list: up to a comma that is not doubled; before the first '=' there is no
- * doubling.  Returns it, with doubled commas made single, malloced; NULL at the end of the list.
- */
-static char *take_member(const char **list)
+char *byre_option_list_take(const char **list)
 {
     const char *p = *list;
     bool in_value = false;
@@ -149,14 +145,14 @@ bool byre_option_list_wants_help(const char *list)
     char *member;
     bool help = false;
 
-    while (!help && (member = take_member(&list))) {
+    while (!help && (member = byre_option_list_take(&list))) {
         help = strcmp(member, "help") == 0 || strcmp(member, "?") == 0;
         free(member);
     }
     return help;
 }
 
-static int parse_number(const char *name, const char *text, uint64_t *ret, struct byre_error *err)
+int byre_option_number(const char *name, const char *text, uint64_t *ret, struct byre_error *err)
 {
     char *end;
 
@@ -169,7 +165,7 @@ static int parse_number(const char *name, const char *text, uint64_t *ret, struc
     return 0;
 }
 
-static int parse_bool(const char *name, const char *text, uint64_t *ret, struct byre_error *err)
+int byre_option_bool(const char *name, const char *text, uint64_t *ret, struct byre_error *err)
 {
     static const char *const words[2][4] = { { "off", "no", "false", "n" }, { "on", "yes", "true", "y" } };
 
@@ -194,9 +190,9 @@ static int parse_value(const struct format_option *option, const char *text, uin
     case TYPE_SIZE:
         return byre_argument_size_value(option->name, text, ret, err);
     case TYPE_NUMBER:
-        return parse_number(option->name, text, ret, err);
+        return byre_option_number(option->name, text, ret, err);
     case TYPE_BOOL:
-        return parse_bool(option->name, text, ret, err);
+        return byre_option_bool(option->name, text, ret, err);
     }
     return 0;
 }
@@ -281,7 +277,7 @@ int byre_create_values_parse(struct byre_create_values *values, const char *list
     char *member;
     int r = 0;
 
-    while (r == 0 && (member = take_member(&list))) {
+    while (r == 0 && (member = byre_option_list_take(&list))) {
         r = parse_member(values, member, err);
         free(member);
     }

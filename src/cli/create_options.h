@@ -20,6 +20,16 @@ int byre_option_list_append(char **list, const char *argument);
 /* True if "help" or "?" is a member of the list; NULL is an empty list. */
 bool byre_option_list_wants_help(const char *list);
 
+/*
+ * Cuts the first member off a list: up to a comma that is not doubled; before the first '=' there is no
+ * doubling.  Returns it, with doubled commas made single, malloced; NULL at the end of the list.
+ */
+char *byre_option_list_take(const char **list);
+
+/* The value of the option `name` as a number, or as 0 or 1 for on/off: -EINVAL in qemu-img's words. */
+int byre_option_number(const char *name, const char *text, uint64_t *ret, struct byre_error *err);
+int byre_option_bool(const char *name, const char *text, uint64_t *ret, struct byre_error *err);
+
 #define BYRE_CREATE_VALUES_MAX 48
 
 /* What was given, or defaulted, for each option of one format. */

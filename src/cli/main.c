@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "cli/amend_options.h"
 #include "cli/create_options.h"
 #include "cli/message.h"
 #include "cli/objects.h"
@@ -23,6 +24,7 @@ GNUTLS_SKIP_GLOBAL_INIT
 #define QEMU_VERSION "7.2.0"
 
 static const struct byre_verb *const verbs[] = {
+    &byre_verb_amend,
     &byre_verb_bench,
     &byre_verb_bitmap,
     &byre_verb_check,
@@ -69,6 +71,7 @@ static int dump_options(void)
 {
     for (unsigned i = 0; i < ARRAY_LEN(verbs); i++)
         byre_options_dump(verbs[i]);
+    byre_amend_options_dump();
     byre_create_options_dump("create");
     byre_create_options_dump("convert");
     return 0;

@@ -7,6 +7,7 @@
 
 #include "cli/options.h"
 
+extern const struct byre_verb byre_verb_amend;
 extern const struct byre_verb byre_verb_bench;
 extern const struct byre_verb byre_verb_bitmap;
 extern const struct byre_verb byre_verb_check;

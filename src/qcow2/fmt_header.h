@@ -50,6 +50,7 @@
 #define BYRE_QCOW2_AT_SNAPSHOTS 60 /* nb_snapshots (4), snapshots_offset (8) */
 #define BYRE_QCOW2_AT_INCOMPAT 72
 #define BYRE_QCOW2_AT_AUTOCLEAR 88
+#define BYRE_QCOW2_AT_REFCOUNT_ORDER 96 /* version 3 */
 
 enum byre_qcow2_compression { BYRE_COMPRESSION_ZLIB = 0, BYRE_COMPRESSION_ZSTD = 1 };
 

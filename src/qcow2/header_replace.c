@@ -9,7 +9,7 @@
  *       written.  Where it does not, the new contents are first written to an unused part of the header cluster; an
  *       extension of a type that nobody knows, in sector 0, makes readers skip to it; and then the old place is free.
  *   H3. Fixed fields are left as they are, apart from the place of the backing file's name and the autoclear bits:
- *       they may be ahead in memory.
+ *       they may be ahead in memory.  Only where memory equals file, all of them are replaced; they are in sector 0.
  */
 #include "config.h"
 
@@ -36,7 +36,8 @@ struct used {
 struct replacement {
     struct byre_store *store;
     uint8_t *before, *after; /* `size` bytes each; owned */
-    uint32_t size, header_length;
+    uint32_t size, header_length; /* the new one */
+    bool all;                     /* the fixed fields, too */
     struct used old, new;
     bool started; /* something in use may have been written to */
 };
@@ -166,6 +167,8 @@ static int make_after(struct replacement *r, const struct byre_qcow2_header *nex
         return rc;
     memcpy(backing, r->after + AT_BACKING, sizeof backing);
     memcpy(autoclear, r->after + BYRE_QCOW2_AT_AUTOCLEAR, sizeof autoclear);
+    if (r->all)
+        return 0;
     memcpy(r->after, r->before, r->header_length);
     memcpy(r->after + AT_BACKING, backing, sizeof backing);
     if (next->version >= 3)
@@ -193,10 +196,11 @@ static int prepare(struct replacement *r, const struct byre_qcow2 *image, const 
     return 0;
 }
 
-int byre_header_replace_locked(struct byre_qcow2 *image, const struct byre_qcow2_header *next, struct byre_error *err)
+static int replace_header(struct byre_qcow2 *image, const struct byre_qcow2_header *next, bool all,
+                          struct byre_error *err)
 {
     struct replacement r = {
-        .store = image->store, .size = image->cluster_size, .header_length = image->header.header_length,
+        .store = image->store, .size = image->cluster_size, .header_length = next->header_length, .all = all,
     };
     int rc;
 
@@ -211,6 +215,17 @@ int byre_header_replace_locked(struct byre_qcow2 *image, const struct byre_qcow2
     free(r.before);
     free(r.after);
     return rc;
+}
+
+int byre_header_replace_locked(struct byre_qcow2 *image, const struct byre_qcow2_header *next, struct byre_error *err)
+{
+    return replace_header(image, next, false, err);
+}
+
+int byre_header_replace_all_locked(struct byre_qcow2 *image, const struct byre_qcow2_header *next,
+                                   struct byre_error *err)
+{
+    return replace_header(image, next, true, err);
 }
 
 /* --- variants of the header ------------------------------------------------------------------------------ */

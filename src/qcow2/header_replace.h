@@ -18,6 +18,11 @@ struct byre_qcow2;
 int byre_header_replace_locked(struct byre_qcow2 *image, const struct byre_qcow2_header *next,
                                struct byre_error *err);
 
+/* The same, and all fixed fields become those of `next`, version and header_length included: for a settled image whose
+ * header in memory is that of the file. */
+int byre_header_replace_all_locked(struct byre_qcow2 *image, const struct byre_qcow2_header *next,
+                                   struct byre_error *err);
+
 /*
  * A copy of the image's header to be changed, in which the extension of `type` has `data` (NULL: there is none), and
  * what was put in to be skipped is gone.  Names are shared with the original; release with

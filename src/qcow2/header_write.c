@@ -74,6 +74,8 @@ int byre_header_switch_disk_locked(struct byre_qcow2 *image, const struct byre_q
         return rc;
     put_fields(sector, header, image->sealed);
     byre_put_be64(sector + BYRE_QCOW2_AT_SIZE, header->size);
+    if (header->version >= 3)
+        byre_put_be32(sector + BYRE_QCOW2_AT_REFCOUNT_ORDER, header->refcount_order);
     rc = byre_store_pwrite(image->store, sector, sizeof sector, 0, err);
     if (rc == 0)
         rc = byre_barrier(image, err);
