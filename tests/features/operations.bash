@@ -285,7 +285,8 @@ damage() {
             printf "refcount block at %#x is empty\n", $block;
             $put->($block, "\0" x $cs);
         } elsif ($kind eq "count") {
-            my $at = $block + $draw % 97 % $cs;
+            # neither program looks at counts past the end of the file
+            my $at = $blocks[0] + $draw % (((length($d) >> $cb) << $order >> 3) || 1);
             printf "refcount byte at %#x\n", $at;
             $put->($at, chr(ord(substr($d, $at, 1)) ^ 1));
         } elsif ($kind eq "table") {
