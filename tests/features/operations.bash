@@ -191,10 +191,11 @@ op_resize() {
     [ $SIZE != $size ] || return 0
     [ $SIZE -gt $size ] || more=(--shrink)
     draw_tool
-    # A disk that gets larger again by qemu-img shows what was in the last cluster before it got smaller.
+    # A disk that gets larger again by qemu-img shows what was in the last cluster before it got smaller;
+    # and it cannot hide a backing file in version 2.
     if [ $SIZE -lt $size ]; then
         SHRUNK=yes
-    elif [ $SHRUNK ]; then
+    elif [ $SHRUNK ] || { [ $VERSION = 2 ] && [ $BACKING != none ]; }; then
         TOOL=$BYRE
     fi
     if [ $SIZE -gt $size ] && one_in 3; then
