@@ -43,6 +43,12 @@ static bool is_new_device(const struct byre_disk *target)
     return target->unsealed && !top->qcow2 && (!top->store->growable || !top->store->limits.zero_on_grow);
 }
 
+/* Does a raw data file keep what it has in subclusters that are not written? */
+static bool shows_what_is_skipped(const struct byre_convert_job *job)
+{
+    return !job->zeros_are_there && byre_qcow2_header(job->qcow2)->autoclear & BYRE_QCOW2_AUTOCLEAR_DATA_FILE_RAW;
+}
+
 static void job_init_target(struct byre_convert_job *job)
 {
     const struct byre_convert_options *options = job->options;
@@ -57,7 +63,7 @@ static void job_init_target(struct byre_convert_job *job)
         .align = job->cluster_size,
         .min_run = options->sparse_size,
     };
-    if (!job->qcow2 || byre_qcow2_subcluster_size(job->qcow2) == job->cluster_size)
+    if (!job->qcow2 || byre_qcow2_subcluster_size(job->qcow2) == job->cluster_size || shows_what_is_skipped(job))
         return;
     job->subcluster_size = byre_qcow2_subcluster_size(job->qcow2);
     job->skip_rule = job->zero_rule;

@@ -201,16 +201,18 @@ static int fill_and_publish(struct byre_convert_worker *worker, struct byre_erro
     return r;
 }
 
-/* Marks the subclusters of the item that the rule calls zero. */
-static void find_skips(struct byre_convert_worker *worker, size_t length)
+/* Marks the subclusters of the item that the rule calls zero.  Where the target goes on behind the sources, it keeps
+ * what is there, and so the last one is written if it is not covered as a whole. */
+static void find_skips(struct byre_convert_worker *worker, const struct byre_plan_item *item)
 {
     const struct byre_convert_job *job = worker->job;
     struct byre_zero_run zeros = { 0, 0 };
-    size_t sub = job->subcluster_size, per_cluster = job->cluster_size / sub;
+    size_t sub = job->subcluster_size, per_cluster = job->cluster_size / sub, length = item->length;
+    bool to_the_end = item->goff + length == byre_get_size(job->target);
 
     memset(worker->skip, 0, byre_div_up(length, job->cluster_size) * sizeof *worker->skip);
     while (byre_zero_run_next(&job->skip_rule, worker->in, length, zeros.end, &zeros)) {
-        for (size_t i = zeros.start / sub; i < byre_div_up(zeros.end, sub); i++)
+        for (size_t i = zeros.start / sub; i < (to_the_end ? byre_div_up(zeros.end, sub) : zeros.end / sub); i++)
             worker->skip[i / per_cluster] |= 1u << i % per_cluster;
         if (zeros.end >= length)
             break;
@@ -224,7 +226,7 @@ int byre_convert_write_qcow2(struct byre_convert_worker *worker, const struct by
     int r = 0;
 
     if (job->subcluster_size)
-        find_skips(worker, item->length);
+        find_skips(worker, item);
     if (worker->codec)
         r = compress_item(worker, item, err);
     if (r < 0)

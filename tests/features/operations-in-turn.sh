@@ -8,8 +8,8 @@
 . "$TEST_TOP/tests/features/operations.bash"
 
 operations=$(compgen -A function op_)
-rounds=${TEST_ROUNDS:-40}
-[ -z "$TEST_QUICK" ] || rounds=4
+rounds=${TEST_ROUNDS:-25}
+[ -z "$TEST_QUICK" ] || rounds=3
 choose 1000000
 first=${TEST_SEED:-$CHOICE}
 

@@ -191,10 +191,11 @@ op_resize() {
     [ $SIZE != $size ] || return 0
     [ $SIZE -gt $size ] || more=(--shrink)
     draw_tool
-    # A disk that gets larger again by qemu-img shows what was in the last cluster before it got smaller.
+    # A disk that gets larger again by qemu-img shows what was in the last cluster before it got smaller;
+    # and it cannot hide a backing file in version 2.
     if [ $SIZE -lt $size ]; then
         SHRUNK=yes
-    elif [ $SHRUNK ]; then
+    elif [ $SHRUNK ] || { [ $VERSION = 2 ] && [ $BACKING != none ]; }; then
         TOOL=$BYRE
     fi
     if [ $SIZE -gt $size ] && one_in 3; then
@@ -285,7 +286,8 @@ damage() {
             printf "refcount block at %#x is empty\n", $block;
             $put->($block, "\0" x $cs);
         } elsif ($kind eq "count") {
-            my $at = $block + $draw % 97 % $cs;
+            # neither program looks at counts past the end of the file
+            my $at = $blocks[0] + $draw % (((length($d) >> $cb) << $order >> 3) || 1);
             printf "refcount byte at %#x\n", $at;
             $put->($at, chr(ord(substr($d, $at, 1)) ^ 1));
         } elsif ($kind eq "table") {
