@@ -87,13 +87,8 @@ x help -f nope
 x size=5M x.qcow2
 x size=5M -Z
 x ,
-x refcount_bits=1
-x refcount_bits=2 -p
-x refcount_bits=4
-x refcount_bits=8
 x refcount_bits=16
-x refcount_bits=32
-x refcount_bits=64,size=9M,lazy_refcounts=on
+x refcount_bits=64,size=9M,lazy_refcounts=on -p
 x refcount_bits=0
 x refcount_bits=3
 x refcount_bits=128
@@ -111,9 +106,8 @@ x compat=0.10,lazy_refcounts=off
 x compat=0.10,refcount_bits=8
 x compat=0.10,refcount_bits=16
 narrow compat=0.10
-narrow compat=0.10,refcount_bits=16
 v2 compat=1.1
-v2 compat=v3,refcount_bits=64,lazy_refcounts=on,size=9M
+v2 compat=v3,lazy_refcounts=on,size=9M
 v2 compat=0.10
 v2 refcount_bits=16
 extended compat=0.10
@@ -122,7 +116,6 @@ shared compat=0.10
 sizes compat=0.10
 over compat=0.10
 v2 refcount_bits=8
-shared refcount_bits=2
 shared refcount_bits=1
 v2 lazy_refcounts=on
 v2 lazy_refcounts=off
@@ -141,7 +134,7 @@ r data_file_raw=on
 r data_file_raw=off
 END
 alike x.qcow2 amend -p -q -f qcow2 -t writeback -o size=5M x.qcow2
-alike d.qcow2 amend -o data_file=d.raw,data_file_raw=off,lazy_refcounts=on,refcount_bits=8 d.qcow2
+alike d.qcow2 amend -o data_file=d.raw,data_file_raw=off,lazy_refcounts=on d.qcow2
 alike over.qcow2 amend -o backing_file=x.raw,backing_fmt=raw,size=9M,compat=v2 over.qcow2
 same_fails 1 amend
 same_fails 1 amend x.qcow2

@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Widths of refcounts: what byre amends, qemu-img checks and reads, and what qemu-img amends, byre does, with clusters of
-# several sizes; both go on with the image.
+# two sizes; both go on with the image.  (qemu-img 7.2 takes seconds for each, however small the image.)
 . "$(dirname "$0")/../lib.sh"
 
 for clusters in 1k 64k; do
     qemu-img create -q -f qcow2 -o cluster_size=$clusters image.qcow2 20M
     qemu-io -c 'write -q -P 5 0 6M' -c 'write -q -P 6 15M 2M' image.qcow2
     qemu-img convert -O raw image.qcow2 image.raw
-    for width in 1 64 4 2; do
+    for width in 1 64; do
         run_ok "$BYRE" amend -o refcount_bits=$width image.qcow2
         run_ok qemu-img check -q image.qcow2
         run_ok qemu-img compare -q image.qcow2 image.raw
