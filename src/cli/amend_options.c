@@ -22,8 +22,8 @@
 enum option_type { TYPE_TEXT, TYPE_SIZE, TYPE_NUMBER, TYPE_BOOL };
 
 enum option_id {
-    BACKING_FILE, BACKING_FMT, DATA_FILE, DATA_FILE_RAW, ITER_TIME, KEYSLOT, NEW_SECRET, OLD_SECRET, STATE, LAZY,
-    REFCOUNT_BITS, SIZE,
+    BACKING_FILE, BACKING_FMT, COMPAT, DATA_FILE, DATA_FILE_RAW, ITER_TIME, KEYSLOT, NEW_SECRET, OLD_SECRET, STATE,
+    LAZY, REFCOUNT_BITS, SIZE,
 };
 
 struct amend_option {
@@ -37,6 +37,7 @@ struct amend_option {
 static const struct amend_option table[] = {
     { "backing_file", BACKING_FILE, TYPE_TEXT, false, "File name of a base image" },
     { "backing_fmt", BACKING_FMT, TYPE_TEXT, false, "Image format of the base image" },
+    { "compat", COMPAT, TYPE_TEXT, false, "Compatibility level (v2 [0.10] or v3 [1.1])" },
     { "data_file", DATA_FILE, TYPE_TEXT, false, "File name of an external data file" },
     { "data_file_raw", DATA_FILE_RAW, TYPE_BOOL, false, "The external data file must stay valid as a raw image" },
     { "iter-time", ITER_TIME, TYPE_NUMBER, true, "Time to spend in PBKDF in milliseconds" },
@@ -120,6 +121,7 @@ static int take(struct byre_amend_values *values, const struct amend_option *opt
     switch (option->id) {
     case BACKING_FILE: options->backing_name = keep(values, text); break;
     case BACKING_FMT: options->backing_format = keep(values, text); break;
+    case COMPAT: options->compat = keep(values, text); break;
     case DATA_FILE: options->data_file = keep(values, text); break;
     case DATA_FILE_RAW:
         options->data_file_raw_set = true;

@@ -58,10 +58,45 @@ static int check_width(const struct byre_amend_options *options, unsigned versio
     return 0;
 }
 
-static int check(struct byre_disk *disk, const struct byre_amend_options *options, struct byre_error *err)
+/* 0: an unknown level. */
+static unsigned version_of(const char *compat)
+{
+    if (strcmp(compat, "0.10") == 0 || strcmp(compat, "v2") == 0)
+        return 2;
+    return strcmp(compat, "1.1") == 0 || strcmp(compat, "v3") == 0 ? 3 : 0;
+}
+
+/* What the image is to be in the end: *ret_version. */
+static int check_version(struct byre_qcow2 *image, const struct byre_amend_options *options, unsigned *ret_version,
+                         struct byre_error *err)
+{
+    const struct byre_qcow2_header *header = byre_qcow2_header(image);
+    unsigned version = options->compat ? version_of(options->compat) : header->version;
+
+    if (!version)
+        return byre_error_set(err, -EINVAL, "Unknown compatibility level %s", options->compat);
+    if (options->lazy_set && options->lazy_refcounts && version < 3)
+        return byre_error_set(err, -EINVAL, "Lazy refcounts only supported with compatibility level 1.1 and above (use "
+                              "compat=1.1 or greater)");
+    *ret_version = version;
+    return check_width(options, version, err);
+}
+
+/* Once all else has been done. */
+static int check_downgrade(struct byre_qcow2 *image, const struct byre_amend_options *options, struct byre_error *err)
+{
+    const struct byre_qcow2_header *header = byre_qcow2_header(image);
+    unsigned order = options->refcount_bits ? order_of(options->refcount_bits) : header->refcount_order;
+
+    return byre_qcow2_check_downgrade(image, order, options->size_set && options->size ? options->size : header->size,
+                                      err);
+}
+
+static int check(struct byre_disk *disk, const struct byre_amend_options *options, unsigned *ret_version,
+                 struct byre_error *err)
 {
     const struct byre_layer *top = &disk->layers[0];
-    const struct byre_qcow2_header *header;
+    unsigned version = 0;
     int r = byre_disk_check_writable(disk, err);
 
     if (r < 0)
@@ -71,12 +106,15 @@ static int check(struct byre_disk *disk, const struct byre_amend_options *option
                               top->luks ? "luks" : "raw");
     if (disk->unsealed)
         return byre_error_set(err, -EINVAL, "'%s' is no image before it is sealed", top->name);
-    header = byre_qcow2_header(top->qcow2);
-    if (options->lazy_set && options->lazy_refcounts && header->version < 3)
-        return byre_error_set(err, -EINVAL, "Lazy refcounts only supported with compatibility level 1.1 and above (use "
-                              "compat=1.1 or greater)");
-    r = check_width(options, header->version, err);
-    return r < 0 ? r : check_names(header, options, err);
+    r = check_version(top->qcow2, options, &version, err);
+    if (r == 0)
+        r = check_names(byre_qcow2_header(top->qcow2), options, err);
+    if (r == 0)
+        r = byre_disk_flush(disk, err);
+    if (r == 0 && version < byre_qcow2_header(top->qcow2)->version)
+        r = check_downgrade(top->qcow2, options, err);
+    *ret_version = version;
+    return r;
 }
 
 /* What is in the header alone. */
@@ -93,24 +131,36 @@ static int amend_header(struct byre_qcow2 *image, const struct byre_amend_option
     return r;
 }
 
-static int amend(struct byre_disk *disk, const struct byre_amend_options *options, struct byre_error *err)
+/* All but the size, and what has to come after that. */
+static int amend(struct byre_disk *disk, const struct byre_amend_options *options,
+                 const struct byre_amend_progress *progress, unsigned *ret_version, struct byre_error *err)
 {
-    const struct byre_amend_progress progress = { .report = options->progress, .opaque = options->opaque };
     struct byre_qcow2 *image = disk->layers[0].qcow2;
-    int r = check(disk, options, err);
+    int r = check(disk, options, ret_version, err);
 
+    if (r == 0 && *ret_version >= 3)
+        r = byre_qcow2_upgrade(image, progress, err);
     if (r == 0 && options->refcount_bits)
-        r = byre_qcow2_set_refcount_order(image, order_of(options->refcount_bits), &progress, err);
+        r = byre_qcow2_set_refcount_order(image, order_of(options->refcount_bits), progress, err);
     return r < 0 ? r : amend_header(image, options, err);
 }
 
 int byre_amend(struct byre_disk *disk, const struct byre_amend_options *options, struct byre_error *err)
 {
+    const struct byre_amend_progress progress = { .report = options->progress, .opaque = options->opaque };
+    unsigned version = 0;
     int r;
 
     byre_gate_close(&disk->gate);
-    r = byre_disk_finish(disk, amend(disk, options, err));
+    r = byre_disk_finish(disk, amend(disk, options, &progress, &version, err));
     byre_gate_open(&disk->gate);
-    /* Growing closes the gate itself. */
-    return r == 0 && options->size_set && options->size ? byre_truncate(disk, options->size, NULL, err) : r;
+    /* This closes the gate itself. */
+    if (r == 0 && options->size_set && options->size)
+        r = byre_truncate(disk, options->size, NULL, err);
+    if (r < 0 || version >= 3)
+        return r;
+    byre_gate_close(&disk->gate);
+    r = byre_disk_finish(disk, byre_qcow2_downgrade(disk->layers[0].qcow2, &progress, err));
+    byre_gate_open(&disk->gate);
+    return r;
 }

@@ -30,4 +30,12 @@ int byre_qcow2_rename_data_file(struct byre_qcow2 *image, const char *name, stru
 int byre_qcow2_set_refcount_order(struct byre_qcow2 *image, unsigned order, const struct byre_amend_progress *progress,
                                   struct byre_error *err);
 
+/* The image becomes one of version 3, or of version 2; nothing if it is.  -ENOTSUP: version 2 cannot be what it is, or
+ * have snapshots of such sizes.  Where a layer below shows, zeros become shared clusters of zeros. */
+int byre_qcow2_upgrade(struct byre_qcow2 *image, const struct byre_amend_progress *progress, struct byre_error *err);
+int byre_qcow2_downgrade(struct byre_qcow2 *image, const struct byre_amend_progress *progress, struct byre_error *err);
+/* Will it be possible, once the width of refcounts and the size of the disk are these?  The image is settled. */
+int byre_qcow2_check_downgrade(struct byre_qcow2 *image, unsigned refcount_order, uint64_t size,
+                               struct byre_error *err);
+
 #endif

@@ -58,6 +58,29 @@ static int set_lazy(struct byre_qcow2 *image, const struct said *after, struct b
     return byre_qcow2_set_lazy(image, after->lazy, err);
 }
 
+static int set_version(struct byre_qcow2 *image, const struct said *after, struct byre_error *err)
+{
+    return after->version == 3 ? byre_qcow2_upgrade(image, &silent, err) : byre_qcow2_downgrade(image, &silent, err);
+}
+
+/* As if something showed through: what is zero has to stay so in a file that says nothing of that. */
+static int read_below(void *opaque, uint64_t goff, void *buf, size_t length, struct byre_error *err)
+{
+    (void)opaque;
+    (void)goff;
+    (void)err;
+    memset(buf, 0, length);
+    return 0;
+}
+
+static int set_version_above(struct byre_qcow2 *image, const struct said *after, struct byre_error *err)
+{
+    const struct byre_qcow2_below below = { .read = read_below };
+
+    byre_qcow2_set_below(image, &below);
+    return set_version(image, after, err);
+}
+
 #define V3(order_) { .size = 60 * K, .version = 3, .cluster_bits = 9, .refcount_order = (order_) }
 
 static const struct story stories[] = {
@@ -69,6 +92,13 @@ static const struct story stories[] = {
     { "lazy refcounts end",
       { .size = 60 * K, .version = 3, .cluster_bits = 9, .refcount_order = 4, .lazy_refcounts = true }, true,
       { 3, 4, false }, set_lazy },
+    { "version 2 becomes 3", { .size = 60 * K, .version = 2, .cluster_bits = 9, .refcount_order = 4 }, true,
+      { 3, 4, false }, set_version },
+    { "version 3 becomes 2", V3(4), true, { 2, 4, false }, set_version },
+    { "version 3 becomes 2, with a layer below", V3(4), true, { 2, 4, false }, set_version_above },
+    { "version 3 with lazy refcounts becomes 2",
+      { .size = 60 * K, .version = 3, .cluster_bits = 9, .refcount_order = 4, .lazy_refcounts = true }, true,
+      { 2, 4, false }, set_version },
 };
 
 #define STORIES (sizeof stories / sizeof stories[0])
