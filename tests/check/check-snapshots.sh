@@ -98,7 +98,7 @@ run "$BYRE" check --output=json stale.qcow2
 assert_equal 3 "$CODE" "exit code with stale bitmaps"
 assert_equal "$(normal_json <<<"$theirs")" "$(normal_json <<<"$OUT")" "the report on stale bitmaps"
 
-qemu-img create -q --object secret,id=key,data=hush -f qcow2 \
+qemu_encrypts create -q --object secret,id=key,data=hush -f qcow2 \
     -o encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10,cluster_size=4k luks.qcow2 1M
 image_opts=driver=qcow2,file.filename=luks.qcow2,encrypt.key-secret=key
 qemu-io --object secret,id=key,data=hush --image-opts -c 'write -P 1 0 64k' "$image_opts" >io.out

@@ -189,7 +189,7 @@ run_fails 1 'nothing in .* looks like a part of a qcow2 image' "$BYRE" recover -
 assert_missing x
 qemu-img create -q -f qcow2 -o data_file=data.raw data.qcow2 1M
 run_fails 1 'external data file' "$BYRE" recover data.qcow2 x
-qemu-img create -q --object secret,id=key,data=hush -f qcow2 \
+qemu_encrypts create -q --object secret,id=key,data=hush -f qcow2 \
     -o encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10 luks.qcow2 1M
 run_fails 1 'is encrypted' "$BYRE" recover luks.qcow2 x
 assert_missing x

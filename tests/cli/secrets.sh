@@ -6,9 +6,9 @@
 . "$TEST_TOP/tests/cli/side_by_side.sh"
 
 good=secret,id=s,data=hunter2hunter2 bad=secret,id=t,data=wrongwrong
-qemu-img create -q --object $good -f luks -o key-secret=s,iter-time=1 x.luks 1M
-qemu-img create -q --object $good -f qcow2 -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1 x.qcow2 1M
-qemu-img create -q --object $good -f qcow2 -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1,encrypt.ivgen-alg=essiv,encrypt.cipher-mode=cbc \
+qemu_encrypts create -q --object $good -f luks -o key-secret=s,iter-time=1 x.luks 1M
+qemu_encrypts create -q --object $good -f qcow2 -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1 x.qcow2 1M
+qemu_encrypts create -q --object $good -f qcow2 -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1,encrypt.ivgen-alg=essiv,encrypt.cipher-mode=cbc \
     y.qcow2 1M
 qemu-img create -q -f raw r.raw 1M
 : >empty

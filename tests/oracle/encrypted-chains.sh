@@ -26,7 +26,7 @@ for kind in cluster_size=512,compat=v2 cluster_size=4k cluster_size=64k,lazy_ref
     holds $base
     ! grep -q "PLAIN TEXT" base.qcow2 || fail 'plain text in the file'
     # over it, with another password
-    qemu-img create -q "${secret[@]}" -u -f qcow2 -b base.qcow2 -F qcow2 -o "$luks,encrypt.key-secret=t,$kind" over.qcow2 3M
+    qemu_encrypts create -q "${secret[@]}" -u -f qcow2 -b base.qcow2 -F qcow2 -o "$luks,encrypt.key-secret=t,$kind" over.qcow2 3M
     over=driver=qcow2,encrypt.key-secret=t,file.filename=over.qcow2,backing.driver=qcow2
     over+=,backing.encrypt.key-secret=s,backing.file.filename=base.qcow2
     for tool in "$BYRE io" qemu-io; do

@@ -12,7 +12,7 @@ refused() {
     run_ok "$BYRE" info "$2"
 }
 
-qemu-img create -q -f qcow2 --object secret,id=s,data=x -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 \
+qemu_encrypts create -q -f qcow2 --object secret,id=s,data=x -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 \
     luks.qcow2 1M
 refused '[Ee]ncrypt|LUKS|luks' luks.qcow2
 qemu-img create -q -f qcow2 plain.qcow2 1M
