@@ -51,7 +51,8 @@ int byre_secret_unwrap(const struct byre_secret *wrapped, const struct byre_secr
     plain = byre_secret_copy(wrapped->bytes, wrapped->length);
     if (!plain)
         return byre_error_set_errno(err, -ENOMEM, "secret");
-    if (gnutls_cipher_init(&handle, GNUTLS_CIPHER_AES_256_CBC, &keys, &ivs) < 0 ||
+    /* Which a program may have left to us: see byre_hash_digest. */
+    if (gnutls_global_init() < 0 || gnutls_cipher_init(&handle, GNUTLS_CIPHER_AES_256_CBC, &keys, &ivs) < 0 ||
         gnutls_cipher_decrypt(handle, plain->bytes, plain->length) < 0)
         return byre_error_set(err, -EIO, "secret could not be decrypted");
     pad = padding(plain);
