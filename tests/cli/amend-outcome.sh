@@ -157,7 +157,9 @@ run_fails 1 'filesystem does not support O_DIRECT' "$BYRE" amend -t none -o size
 
 # Version 2 has neither other compression types nor bitmaps.  qemu-img 7.2 downgrades them, and loses what they hold.
 qemu-img create -q -f qcow2 -o compression_type=zstd zstd.qcow2 4M
-run_fails 1 'Cannot downgrade an image with incompatible features 0x8 set$' "$BYRE" amend -o compat=0.10 zstd.qcow2
+zstd='Cannot downgrade an image with incompatible features 0x8 set$'
+has ZSTD || zstd='compression type zstd is not supported by this build'
+run_fails 1 "$zstd" "$BYRE" amend -o compat=0.10 zstd.qcow2
 qemu-img create -q -f qcow2 bitmap.qcow2 4M
 qemu-img bitmap --add bitmap.qcow2 b
 run_fails 1 'Cannot downgrade an image with bitmaps$' "$BYRE" amend -o compat=0.10 bitmap.qcow2
