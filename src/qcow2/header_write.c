@@ -48,6 +48,18 @@ int byre_header_settle_locked(struct byre_qcow2 *image, struct byre_error *err)
     return rc;
 }
 
+/* Writes sector 0 durably; a failure makes the image read-only. */
+static int settle_sector(struct byre_qcow2 *image, const uint8_t *sector, struct byre_error *err)
+{
+    int rc = byre_store_pwrite(image->store, sector, SECTOR, 0, err);
+
+    if (rc == 0)
+        rc = byre_barrier(image, err);
+    if (rc < 0)
+        byre_poison_locked(image, rc);
+    return rc;
+}
+
 int byre_header_switch_size_locked(struct byre_qcow2 *image, uint64_t size, struct byre_error *err)
 {
     uint8_t sector[SECTOR];
@@ -56,12 +68,7 @@ int byre_header_switch_size_locked(struct byre_qcow2 *image, uint64_t size, stru
     if (rc < 0)
         return rc;
     byre_put_be64(sector + BYRE_QCOW2_AT_SIZE, size);
-    rc = byre_store_pwrite(image->store, sector, sizeof sector, 0, err);
-    if (rc == 0)
-        rc = byre_barrier(image, err);
-    if (rc < 0)
-        byre_poison_locked(image, rc);
-    return rc;
+    return settle_sector(image, sector, err);
 }
 
 int byre_header_switch_disk_locked(struct byre_qcow2 *image, const struct byre_qcow2_header *header,
@@ -76,10 +83,5 @@ int byre_header_switch_disk_locked(struct byre_qcow2 *image, const struct byre_q
     byre_put_be64(sector + BYRE_QCOW2_AT_SIZE, header->size);
     if (header->version >= 3)
         byre_put_be32(sector + BYRE_QCOW2_AT_REFCOUNT_ORDER, header->refcount_order);
-    rc = byre_store_pwrite(image->store, sector, sizeof sector, 0, err);
-    if (rc == 0)
-        rc = byre_barrier(image, err);
-    if (rc < 0)
-        byre_poison_locked(image, rc);
-    return rc;
+    return settle_sector(image, sector, err);
 }
