@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <string.h>
 #include <time.h>
 
@@ -58,6 +59,16 @@ static int refused(enum byre_hash hash, int code, struct byre_error *err)
                           gnutls_strerror(code));
 }
 
+/* Asked first, for gnutls_hash_init of GnuTLS 3.7 keeps memory when it refuses. */
+static bool is_offered(gnutls_digest_algorithm_t digest)
+{
+    const gnutls_digest_algorithm_t *offered = gnutls_digest_list();
+
+    while (*offered && *offered != digest)
+        offered++;
+    return *offered == digest;
+}
+
 int byre_hash_digest(enum byre_hash hash, const void *first, size_t first_length, const void *second,
                      size_t second_length, uint8_t *ret_digest, struct byre_error *err)
 {
@@ -66,7 +77,8 @@ int byre_hash_digest(enum byre_hash hash, const void *first, size_t first_length
     int code = gnutls_global_init();
 
     if (code == 0)
-        code = gnutls_hash_init(&handle, hashes[hash].digest);
+        code = is_offered(hashes[hash].digest) ? gnutls_hash_init(&handle, hashes[hash].digest)
+                                               : GNUTLS_E_UNKNOWN_HASH_ALGORITHM;
     if (code < 0)
         return refused(hash, code, err);
     code = gnutls_hash(handle, first, first_length);
