@@ -14,6 +14,8 @@
 extern "C" {
 #endif
 
+struct byre_secrets;
+
 /* How sure it is that a part of the disk is what it was. */
 enum byre_recover_certainty {
     BYRE_RECOVER_CERTAIN,  /* the tables that lead there are whole */
@@ -37,6 +39,9 @@ struct byre_recover_options {
     uint64_t size;         /* of the disk; 0: from the header, or as far as there is data */
     uint32_t cluster_size; /* 0: from the header, or found out */
     bool force_share;
+    const char *data_file;              /* where the image has its data; NULL: in itself */
+    const char *key_secret;             /* the secret that opens an encrypted image, or NULL; the output is plain */
+    const struct byre_secrets *secrets; /* may be NULL where key_secret is */
     void (*part)(void *opaque, const struct byre_recover_part *part);      /* may be NULL */
     void (*progress)(void *opaque, uint64_t done, uint64_t total);         /* may be NULL */
     void *opaque;
@@ -53,8 +58,9 @@ struct byre_recover_result {
 
 /*
  * Reads the damaged image `name`, which is not changed, and writes what is left of it to the new image `output`.  0 if
- * anything was found.  -ENODATA: nothing looks like a part of an image; -EINVAL: the size of clusters has to be given;
- * -ENOTSUP: an encrypted image, or one with a data file.  Memory: 32 bytes for each L2 table, and a few MiB.
+ * anything was found.  -ENODATA: nothing looks like a part of an image; -EINVAL: the size of clusters, the data file or
+ * the secret has to be given; -EPERM: the secret is not the image's.  Memory: 56 bytes for each L2 table, and a few
+ * MiB.
  */
 int byre_recover(const char *name, const char *output, const struct byre_recover_options *options,
                  struct byre_recover_result *ret_result, struct byre_error *err);

@@ -15,9 +15,10 @@
 #include "cli/arguments.h"
 #include "cli/json.h"
 #include "cli/message.h"
+#include "cli/objects.h"
 #include "cli/progress.h"
 
-enum { OPT_OUTPUT = BYRE_OPTION_LONG, OPT_SIZE, OPT_CLUSTER_SIZE };
+enum { OPT_OUTPUT = BYRE_OPTION_LONG, OPT_SIZE, OPT_CLUSTER_SIZE, OPT_DATA_FILE, OPT_KEY_SECRET, OPT_OBJECT };
 
 enum recover_exit {
     EXIT_CERTAIN = 0,
@@ -29,6 +30,9 @@ static const struct byre_option options[] = {
     { 'O', "target-format", "FMT", "format of OUTPUT: qcow2 (default) or raw" },
     { OPT_SIZE, "size", "SIZE", "size of the disk; by default that of the header, or as far as there is data" },
     { OPT_CLUSTER_SIZE, "cluster-size", "SIZE", "size of clusters; by default that of the header, or found out" },
+    { OPT_DATA_FILE, "data-file", "FILE", "the external data file of IMAGE" },
+    { OPT_KEY_SECRET, "key-secret", "ID", "the secret that opens an encrypted image; OUTPUT is not encrypted" },
+    { OPT_OBJECT, "object", "OBJECTDEF", BYRE_OBJECT_HELP },
     { OPT_OUTPUT, "output", "OFMT", "how to print: human (default) or json" },
     { 'q', NULL, NULL, "print nothing but errors" },
     { 'p', NULL, NULL, "show progress" },
@@ -38,7 +42,7 @@ static const struct byre_option options[] = {
 };
 
 struct recover_args {
-    const char *image, *target, *format, *output;
+    const char *image, *target, *format, *output, *data_file, *key_secret;
     uint64_t size, cluster_size;
     bool json, quiet, progress, force_share;
     json_t *parts;
@@ -58,6 +62,8 @@ static int read_options(struct byre_option_parser *parser, struct recover_args *
         case 'U': args->force_share = true; break;
         case OPT_SIZE: r = byre_argument_size("disk size", parser->argument, &args->size); break;
         case OPT_CLUSTER_SIZE: r = byre_argument_size("cluster size", parser->argument, &args->cluster_size); break;
+        case OPT_DATA_FILE: args->data_file = parser->argument; break;
+        case OPT_KEY_SECRET: args->key_secret = parser->argument; break;
         case OPT_OUTPUT: args->output = parser->argument; break;
         }
         if (r < 0)
@@ -156,6 +162,9 @@ static int recover(struct recover_args *args)
         .size = args->size,
         .cluster_size = args->cluster_size > UINT32_MAX ? UINT32_MAX : (uint32_t)args->cluster_size,
         .force_share = args->force_share,
+        .data_file = args->data_file,
+        .key_secret = args->key_secret,
+        .secrets = byre_objects_secrets(),
         .part = report_part,
         .progress = byre_progress_report,
         .opaque = args,

@@ -18,6 +18,7 @@
 #include "base/endian.h"
 #include "base/zero.h"
 #include "byre/create.h"
+#include "disk/encrypt.h"
 #include "disk/node.h"
 #include "disk/open.h"
 #include "qcow2/compress.h"
@@ -100,19 +101,21 @@ static int put_subclusters(struct job *job, uint64_t goff, uint64_t bitmap)
 static int put_entry(struct job *job, uint64_t goff, uint64_t entry, uint64_t bitmap, struct byre_recover_part *part)
 {
     bool extended = job->plan.entry_size == 16, sound = byre_recover_is_entry(&job->plan, entry, bitmap);
+    bool placed = byre_recover_has_cluster(&job->plan, entry);
     uint64_t hoff = byre_l2_offset(entry);
 
     if (sound && (entry & BYRE_L2_COMPRESSED))
         sound = inflate(job, entry);
-    else if (sound && hoff && (extended || !(entry & BYRE_L2_ZERO) || job->plan.header.version < 3))
-        sound = byre_store_pread(job->plan.store, job->data, job->cluster, hoff, NULL) == 0;
+    else if (sound && placed && (extended || !(entry & BYRE_L2_ZERO) || job->plan.header.version < 3))
+        sound = hoff < job->plan.data_size &&
+                byre_recover_contents_read(&job->plan, hoff, goff, job->data, job->cluster) == 0;
     if (!sound) {
         part->broken_clusters++;
         return 0;
     }
     if (!extended && !(entry & BYRE_L2_COMPRESSED) && (entry & BYRE_L2_ZERO) && job->plan.header.version >= 3)
         return put_zeros(job, goff, 0, job->cluster);
-    if (!hoff && !(entry & BYRE_L2_COMPRESSED))
+    if (!placed && !(entry & BYRE_L2_COMPRESSED))
         return extended ? put_subclusters(job, goff, bitmap) : 0;
     part->clusters++;
     return extended && !(entry & BYRE_L2_COMPRESSED) ? put_subclusters(job, goff, bitmap)
@@ -164,7 +167,7 @@ static void tell_rest(struct job *job)
             continue;
         if (byre_store_pread(job->plan.store, job->table, job->cluster, table->hoff, NULL) == 0) {
             for (uint32_t at = 0; at < job->cluster; at += job->plan.entry_size)
-                part.clusters += byre_l2_offset(byre_get_be64(job->table + at)) != 0;
+                part.clusters += byre_recover_has_cluster(&job->plan, byre_get_be64(job->table + at));
         }
         tell(job, &part);
     }
@@ -236,9 +239,9 @@ static int write_output(struct job *job, const char *output)
     return rc == 0 ? byre_seal(job->output, job->err) : rc;
 }
 
-static int run(struct job *job, struct byre_store *store, const char *output)
+static int run(struct job *job, const struct byre_recover_input *input, const char *output)
 {
-    int rc = byre_recover_plan_make(store, job->options, &job->plan, job->err);
+    int rc = byre_recover_plan_make(input, job->options, &job->plan, job->err);
 
     if (rc < 0)
         return rc;
@@ -254,14 +257,14 @@ static int run(struct job *job, struct byre_store *store, const char *output)
     return rc == 0 ? write_output(job, output) : rc;
 }
 
-/* The output must not be the image: making it would be the end of both. */
-static int check_output(const struct byre_node *node, const char *output, struct byre_error *err)
+/* The output must not be one of the files that are read: making it would be the end of both. */
+static int check_output(const struct byre_node *node, const char *what, const char *output, struct byre_error *err)
 {
     struct stat st;
     const char *path = strncmp(output, "file:", 5) == 0 ? output + 5 : output;
 
     if (node->has_file && stat(path, &st) == 0 && st.st_dev == node->dev && st.st_ino == node->ino)
-        return byre_error_set(err, -EINVAL, "'%s' is the damaged image itself", output);
+        return byre_error_set(err, -EINVAL, "'%s' is the %s itself", output, what);
     return 0;
 }
 
@@ -281,35 +284,68 @@ static int check_options(const struct byre_recover_options *options, struct byre
     return 0;
 }
 
+static void job_done(struct job *job)
+{
+    byre_codec_free(job->codec);
+    byre_recover_plan_done(&job->plan);
+    free(job->table);
+    free(job->data);
+    free(job->stored);
+}
+
+/* As raw: whether it is an image at all is what is to be found out. */
+static int open_file(const char *name, const struct byre_recover_options *options, struct byre_source *ret_source,
+                     struct byre_error *err)
+{
+    struct byre_node_mode mode = { .force_share = options->force_share };
+    int rc = byre_source_open_name(name, "raw", &mode, false, ret_source, err);
+
+    if (rc < 0)
+        byre_disk_name_error(err, name);
+    return rc;
+}
+
+/* `data` is NULL where there is no data file. */
+static int recover(struct job *job, const struct byre_source *image, const struct byre_source *data, const char *output)
+{
+    struct byre_recover_input input = { .image = image->node.store, .data_file = data ? data->node.store : NULL };
+    int rc = check_output(&image->node, "damaged image", output, job->err);
+
+    if (rc == 0 && data)
+        rc = check_output(&data->node, "data file of the damaged image", output, job->err);
+    if (rc == 0)
+        rc = byre_encrypt_find(job->options->secrets, job->options->key_secret, &input.password, job->err);
+    if (rc == 0)
+        rc = run(job, &input, output);
+    if (job->output) {
+        int closed = byre_close(job->output, rc == 0 ? job->err : NULL);
+
+        rc = rc == 0 ? closed : rc;
+    }
+    return rc;
+}
+
 int byre_recover(const char *name, const char *output, const struct byre_recover_options *options,
                  struct byre_recover_result *ret_result, struct byre_error *err)
 {
     static const struct byre_recover_options defaults;
     struct byre_recover_result result = { 0 };
     struct job job = { .options = options ? options : &defaults, .result = &result, .err = err };
-    struct byre_node_mode mode = { .force_share = job.options->force_share };
-    struct byre_source source;
+    struct byre_source image, data;
+    const char *data_name = job.options->data_file;
     int rc = check_options(job.options, err);
 
-    /* As raw: whether it is an image at all is what is to be found out. */
-    if (rc < 0 || (rc = byre_source_open_name(name, "raw", &mode, false, &source, err)) < 0) {
-        byre_disk_name_error(err, name);
+    if (rc < 0 || (rc = open_file(name, job.options, &image, err)) < 0)
         return rc;
+    if (data_name)
+        rc = open_file(data_name, job.options, &data, err);
+    if (rc == 0) {
+        rc = recover(&job, &image, data_name ? &data : NULL, output);
+        if (data_name)
+            byre_source_done(&data);
     }
-    rc = check_output(&source.node, output, err);
-    if (rc == 0)
-        rc = run(&job, source.node.store, output);
-    if (job.output) {
-        int closed = byre_close(job.output, rc == 0 ? err : NULL);
-
-        rc = rc == 0 ? closed : rc;
-    }
-    byre_codec_free(job.codec);
-    byre_recover_plan_done(&job.plan);
-    free(job.table);
-    free(job.data);
-    free(job.stored);
-    byre_source_done(&source);
+    job_done(&job);
+    byre_source_done(&image);
     if (rc == 0)
         *ret_result = result;
     else

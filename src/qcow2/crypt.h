@@ -46,5 +46,7 @@ void byre_image_crypt_done(struct byre_qcow2 *image);
 
 /* The store that shows guest data of an AES image, decrypted, at guest offsets; on image->data.  See crypt_aes.c. */
 int byre_image_crypt_open_aes(struct byre_qcow2 *image, const struct byre_secret *password, struct byre_error *err);
+/* The cipher of such an image. */
+int byre_qcow2_aes_cipher(const struct byre_secret *password, struct byre_cipher **ret_cipher, struct byre_error *err);
 
 #endif

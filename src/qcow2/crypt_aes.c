@@ -128,7 +128,7 @@ static const struct byre_store_ops aes_ops = {
     .close = aes_close,
 };
 
-static int open_cipher(const struct byre_secret *password, struct byre_cipher **ret_cipher, struct byre_error *err)
+int byre_qcow2_aes_cipher(const struct byre_secret *password, struct byre_cipher **ret_cipher, struct byre_error *err)
 {
     static const struct byre_cipher_spec spec = {
         .bits = 128, .mode = BYRE_CIPHER_CBC, .ivgen = BYRE_IVGEN_PLAIN64, .ivgen_hash = -1,
@@ -148,7 +148,7 @@ int byre_image_crypt_open_aes(struct byre_qcow2 *image, const struct byre_secret
     int rc = aes && name ? 0 : byre_error_set_errno(err, -ENOMEM, "could not decrypt '%s'", image->data->name);
 
     if (rc == 0)
-        rc = open_cipher(password, &aes->cipher, err);
+        rc = byre_qcow2_aes_cipher(password, &aes->cipher, err);
     if (rc < 0) {
         free(aes);
         free(name);

@@ -18,14 +18,22 @@
 #include "base/endian.h"
 #include "base/zero.h"
 #include "qcow2/fmt_l2.h"
+#include "crypt/luks_header.h"
 #include "qcow2/header_read.h"
 #include "qcow2/recover.h"
 
 #define CHUNK (2u << 20) /* at least the largest cluster */
+#define HEAD  4096u      /* more than any program writes of header and extensions */
 
 uint64_t byre_recover_span(const struct byre_recover_plan *plan)
 {
     return ((uint64_t)1 << plan->header.cluster_bits) / plan->entry_size << plan->header.cluster_bits;
+}
+
+/* The first cluster of a data file is one like others. */
+bool byre_recover_has_cluster(const struct byre_recover_plan *plan, uint64_t entry)
+{
+    return byre_l2_offset(entry) || (plan->external && entry & BYRE_L2_COPIED);
 }
 
 bool byre_recover_is_entry(const struct byre_recover_plan *plan, uint64_t entry, uint64_t bitmap)
@@ -36,11 +44,12 @@ bool byre_recover_is_entry(const struct byre_recover_plan *plan, uint64_t entry,
         return (bitmap & 0xffffffffULL) == 0;
     if (entry & BYRE_L2_COMPRESSED) {
         hoff = entry & ((1ULL << byre_l2_compressed_shift(plan->header.cluster_bits)) - 1);
-        return !(entry & BYRE_L2_COPIED) && bitmap == 0 && hoff >= cluster && hoff < plan->file_size;
+        return !plan->external && !(entry & BYRE_L2_COPIED) && bitmap == 0 && hoff >= cluster && hoff < plan->file_size;
     }
     hoff = byre_l2_offset(entry);
-    return !(entry & BYRE_L2_RESERVED_MASK) && byre_is_aligned(hoff, cluster) && hoff < plan->file_size &&
-           !(bitmap & 0xffffffffULL & bitmap >> 32) && (hoff || entry == BYRE_L2_ZERO);
+    return !(entry & BYRE_L2_RESERVED_MASK) && byre_is_aligned(hoff, cluster) && hoff < plan->limit &&
+           !(bitmap & 0xffffffffULL & bitmap >> 32) &&
+           (byre_recover_has_cluster(plan, entry) || entry == BYRE_L2_ZERO);
 }
 
 /* A table of nothing but zeros and zero flags cannot be told from a refcount block of 64-bit counts: it is none. */
@@ -55,7 +64,7 @@ static bool looks_like_table(const struct byre_recover_plan *plan, const uint8_t
 
         if (!byre_recover_is_entry(plan, entry, bitmap))
             return false;
-        used = used || entry & (BYRE_L2_COMPRESSED | BYRE_L2_OFFSET_MASK);
+        used = used || entry & BYRE_L2_COMPRESSED || byre_recover_has_cluster(plan, entry);
     }
     return used;
 }
@@ -68,6 +77,8 @@ static int scan_chunk(struct byre_recover_plan *plan, const uint8_t *bytes, size
     for (size_t at = 0; at + size <= length; at += size) {
         struct byre_recover_table table = { .hoff = hoff + at, .index = BYRE_RECOVER_NOWHERE };
 
+        if (byre_luks_probe(bytes + at, size) && plan->luks_count < BYRE_RECOVER_LUKS_MAX)
+            plan->luks_hoffs[plan->luks_count++] = hoff + at;
         if (hoff + at == 0 || !looks_like_table(plan, bytes + at))
             continue;
         if (vec_push(&plan->tables, table) < 0)
@@ -113,41 +124,37 @@ static int scan(struct byre_recover_plan *plan, struct byre_error *err)
     return rc;
 }
 
-/* Tries the header as it is, without its refcount table, and with the magic and version put right. */
+/* Takes the first `length` bytes with the magic and version put right, and without the refcount table. */
+static bool mend_header(struct byre_recover_plan *plan, size_t length)
+{
+    uint8_t head[HEAD] = { 0 };
+
+    if (byre_store_pread(plan->store, head, length, 0, NULL) < 0)
+        return false;
+    byre_put_be32(head, BYRE_QCOW2_MAGIC);
+    if (byre_get_be32(head + 4) != 2)
+        byre_put_be32(head + 4, 3);
+    memset(head + BYRE_QCOW2_AT_REFTABLE, 0, 12);
+    if (byre_qcow2_header_parse(head, sizeof head, &plan->header, NULL) < 0)
+        return false;
+    if (plan->header.size && plan->header.l1_size)
+        return true;
+    byre_qcow2_header_done(&plan->header);
+    return false;
+}
+
+/* Tries the header as it is, without its refcount table, and mended: as a whole, and without what follows it. */
 static void read_header(struct byre_recover_plan *plan)
 {
-    uint8_t head[4096];
-
     plan->header_known = BYRE_RECOVER_CERTAIN;
     if (byre_qcow2_header_read(plan->store, &plan->header, NULL) == 0 ||
         byre_qcow2_header_read_without_refcounts(plan->store, &plan->header, NULL) == 0)
         return;
     plan->header_known = BYRE_RECOVER_GUESSED;
-    memset(head, 0, sizeof head);
-    if (byre_store_pread(plan->store, head, 512, 0, NULL) == 0) {
-        byre_put_be32(head, BYRE_QCOW2_MAGIC);
-        if (byre_get_be32(head + 4) != 2)
-            byre_put_be32(head + 4, 3);
-        memset(head + BYRE_QCOW2_AT_REFTABLE, 0, 12);
-        if (byre_qcow2_header_parse(head, sizeof head, &plan->header, NULL) == 0 && plan->header.size &&
-            plan->header.l1_size)
-            return;
-        byre_qcow2_header_done(&plan->header);
-    }
+    if (mend_header(plan, HEAD) || mend_header(plan, 512))
+        return;
     plan->header = (struct byre_qcow2_header){ .version = 3, .refcount_order = 4, .header_length = 104 };
     plan->header_known = BYRE_RECOVER_LOST;
-}
-
-static int check_kind(const struct byre_recover_plan *plan, struct byre_error *err)
-{
-    if (plan->header.crypt_method)
-        return byre_error_set(err, -ENOTSUP,
-                              "'%s' is encrypted, which recover cannot read (crypt_method is %" PRIu32 ")",
-                              plan->store->name, plan->header.crypt_method);
-    if (plan->header.incompatible & BYRE_QCOW2_INCOMPAT_DATA_FILE)
-        return byre_error_set(err, -ENOTSUP, "'%s' has its data in an external data file, which recover cannot read",
-                              plan->store->name);
-    return 0;
 }
 
 static int find_cluster_size(struct byre_recover_plan *plan, uint32_t given, struct byre_error *err)
@@ -164,9 +171,10 @@ static int find_cluster_size(struct byre_recover_plan *plan, uint32_t given, str
     return byre_recover_guess_clusters(plan, err);
 }
 
-int byre_recover_plan_make(struct byre_store *store, const struct byre_recover_options *options,
+int byre_recover_plan_make(const struct byre_recover_input *input, const struct byre_recover_options *options,
                            struct byre_recover_plan *plan, struct byre_error *err)
 {
+    struct byre_store *store = input->image;
     int rc;
 
     *plan = (struct byre_recover_plan){ .store = store, .progress = options->progress, .opaque = options->opaque };
@@ -174,17 +182,22 @@ int byre_recover_plan_make(struct byre_store *store, const struct byre_recover_o
     if (rc < 0)
         return rc;
     read_header(plan);
-    if ((rc = check_kind(plan, err)) < 0 || (rc = find_cluster_size(plan, options->cluster_size, err)) < 0)
+    if ((rc = byre_recover_contents_find(plan, input, err)) < 0 ||
+        (rc = byre_recover_contents_unlock(plan, input->password, err)) < 0 ||
+        (rc = find_cluster_size(plan, options->cluster_size, err)) < 0)
         return rc;
     plan->entry_size = plan->header.incompatible & BYRE_QCOW2_INCOMPAT_EXTENDED_L2 ? 16 : 8;
     rc = scan(plan, err);
     if (rc == 0 && !plan->tables.len && plan->header_known == BYRE_RECOVER_LOST)
         rc = byre_error_set(err, -ENODATA, "nothing in '%s' looks like a part of a qcow2 image", store->name);
+    if (rc == 0 && input->password && !plan->cipher)
+        rc = byre_recover_contents_unlock_found(plan, input->password, err);
     return rc < 0 ? rc : byre_recover_place(plan, err);
 }
 
 void byre_recover_plan_done(struct byre_recover_plan *plan)
 {
+    byre_cipher_free(plan->cipher);
     vec_done(&plan->tables);
     vec_done(&plan->lost);
     byre_qcow2_header_done(&plan->header);

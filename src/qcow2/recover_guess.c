@@ -31,7 +31,7 @@ static void look_at(const struct byre_recover_plan *plan, const uint8_t *sector,
 
         if (entry == 0 || entry == BYRE_L2_ZERO)
             continue;
-        if ((entry & (BYRE_L2_COMPRESSED | BYRE_L2_RESERVED_MASK)) || hoff == 0 || hoff >= plan->file_size)
+        if ((entry & (BYRE_L2_COMPRESSED | BYRE_L2_RESERVED_MASK)) || hoff == 0 || hoff >= plan->limit)
             return;
         mine[byre_log2(hoff & -hoff)] += entry & BYRE_L2_COPIED ? 4 : 1; /* which is a sign of an entry, too */
     }

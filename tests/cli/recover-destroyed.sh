@@ -188,12 +188,6 @@ noise 5 100000 >noise.bin
 run_fails 1 'too little of it is left' "$BYRE" recover noise.bin x
 run_fails 1 'nothing in .* looks like a part of a qcow2 image' "$BYRE" recover --cluster-size=4k noise.bin x
 assert_missing x
-qemu-img create -q -f qcow2 -o data_file=data.raw data.qcow2 1M
-run_fails 1 'external data file' "$BYRE" recover data.qcow2 x
-qemu_encrypts create -q --object secret,id=key,data=hush -f qcow2 \
-    -o encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10 luks.qcow2 1M
-run_fails 1 'is encrypted' "$BYRE" recover luks.qcow2 x
-assert_missing x
 
 # while another program writes, with -U only
 exec 8<>image.qcow2
