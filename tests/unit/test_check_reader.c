@@ -34,6 +34,8 @@ struct sparse_store {
     unsigned piece_count;
     unsigned reads;
     uint64_t bytes_read;
+    uint64_t watched_hoff;  /* a byte, or 0 */
+    unsigned watched_reads; /* of it */
 };
 
 static int sparse_preadv(struct byre_store *store, const struct iovec *iov, int count, uint64_t hoff)
@@ -44,6 +46,7 @@ static int sparse_preadv(struct byre_store *store, const struct iovec *iov, int 
     for (int i = 0; i < count; hoff += iov[i++].iov_len) {
         memset(iov[i].iov_base, 0, iov[i].iov_len);
         sparse->bytes_read += iov[i].iov_len;
+        sparse->watched_reads += sparse->watched_hoff >= hoff && sparse->watched_hoff - hoff < iov[i].iov_len;
         for (unsigned k = 0; k < sparse->piece_count; k++) {
             const struct piece *piece = &sparse->pieces[k];
             uint64_t start = MAX(hoff, piece->hoff);
@@ -174,6 +177,48 @@ static void check_of_exabytes_costs_what_its_tables_cost(void **state)
     image_done(&image);
 }
 
+/* Snapshots of a disk that was never written to since: one L2 table, in all of their L1 tables. */
+static void check_of_a_table_reads_it_once_for_all_snapshots(void **state)
+{
+    enum { SNAPSHOTS = 25, ENTRY = 64 };
+    struct sparse_store sparse;
+    struct image image;
+    uint32_t table;
+
+    (void)state;
+    image_init(&image, 3, 12, 4);
+    table = image_append(&image, 1);
+    for (unsigned i = 0; i < SNAPSHOTS; i++) {
+        uint8_t *entry = image_cluster(&image, table) + i * ENTRY;
+        uint32_t l1 = image_append(&image, 1);
+
+        image_set(&image, l1, 0, image_at(&image, 4, 0));
+        byre_put_be64(entry, image_at(&image, l1, 0));
+        byre_put_be32(entry + 8, 1);
+        byre_put_be16(entry + 12, 1);
+        byre_put_be16(entry + 14, 1);
+        byre_put_be32(entry + 36, 16);
+        entry[56] = entry[57] = (uint8_t)('A' + i);
+    }
+    image.header.snapshot_count = SNAPSHOTS;
+    image.header.snapshots_hoff = image_at(&image, table, 0);
+    image_set(&image, 3, 0, image_at(&image, 4, 0));
+    image_set_refcount(&image, 4, SNAPSHOTS + 1);
+    for (uint32_t i = 0; i < IMAGE_DATA; i++) {
+        image_set(&image, 4, i, image_at(&image, 5 + i, 0));
+        image_set_refcount(&image, 5 + i, SNAPSHOTS + 1);
+    }
+    image_put_header(&image);
+    sparse_init(&sparse, (uint64_t)image.clusters * image.cluster_size);
+    sparse_add(&sparse, 0, image.bytes, (uint64_t)image.clusters * image.cluster_size);
+    sparse.watched_hoff = image_at(&image, 4, 0) + 8;
+    assert_int_equal(image_check_store(&image, &sparse.store, 0, NULL), 0);
+    assert_string_equal(image.report, "");
+    assert_found(&image, 0, 0);
+    assert_int_equal(sparse.watched_reads, 1);
+    image_done(&image);
+}
+
 /* Tables of the largest size, all holes, and tables that point at holes. */
 static void check_of_tables_in_holes_ends(void **state)
 {
@@ -237,6 +282,7 @@ int main(void)
         cmocka_unit_test(reader_holes_are_not_read),
         cmocka_unit_test(reader_end_of_the_store_reads_as_zero),
         cmocka_unit_test(check_of_exabytes_costs_what_its_tables_cost),
+        cmocka_unit_test(check_of_a_table_reads_it_once_for_all_snapshots),
         cmocka_unit_test(check_of_tables_in_holes_ends),
         cmocka_unit_test(check_of_a_region_without_proportion_is_refused),
     };
