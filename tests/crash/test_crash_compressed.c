@@ -14,26 +14,9 @@
 #include "byre/disk.h"
 #include "effort.h"
 #include "guest.h"
+#include "story.h"
 
 #define K 1024ULL
-
-static void ok(int rc)
-{
-    assert_int_equal(rc, 0);
-}
-
-static void finish(struct guest *guest)
-{
-    struct crash_options options = { .seed = 1, .samples = 40 };
-
-    ok(guest_compare(guest));
-    ok(guest_close(guest));
-    ok(guest_crash(guest, &options));
-    assert_true(guest->states > record_store_count(guest->store));
-    ok(guest_check(guest, true));
-    print_message("  %llu states\n", (unsigned long long)guest->states);
-    guest_free(guest);
-}
 
 static struct guest *start(unsigned cluster_bits, int refcount_order)
 {
@@ -54,7 +37,7 @@ static void packed_clusters_are_counted_before_they_are_linked(void **state)
     ok(guest_flush(guest));
     ok(guest_compressed(guest, 40 * K, 2));
     ok(guest_compressed(guest, 60 * K, 1));
-    finish(guest);
+    finish(guest, 40);
 }
 
 static void plain_over_compressed_leaves_the_neighbours(void **state)
@@ -71,7 +54,7 @@ static void plain_over_compressed_leaves_the_neighbours(void **state)
     ok(guest_write(guest, 20 * K, 2 * K));
     ok(guest_flush(guest));
     ok(guest_write(guest, 30 * K, 4 * K));
-    finish(guest);
+    finish(guest, 40);
 }
 
 static void freed_compressed_places_show_nothing_foreign(void **state)
@@ -89,7 +72,7 @@ static void freed_compressed_places_show_nothing_foreign(void **state)
     ok(guest_flush(guest));
     ok(guest_zero(guest, 20 * K, 4 * K, BYRE_WRITE_ZEROES_UNMAP));
     ok(guest_compressed(guest, 0, 2));
-    finish(guest);
+    finish(guest, 40);
 }
 
 static void compressed_over_plain_and_compressed_is_old_or_new(void **state)
@@ -106,7 +89,7 @@ static void compressed_over_plain_and_compressed_is_old_or_new(void **state)
     ok(guest_compressed(guest, 30 * K, 2));
     ok(guest_flush(guest));
     ok(guest_compressed(guest, 60 * K, 2));
-    finish(guest);
+    finish(guest, 40);
 }
 
 static void full_refcount_ends_packing(int refcount_order)
@@ -119,7 +102,7 @@ static void full_refcount_ends_packing(int refcount_order)
     ok(guest_write(guest, 8 * K, 8 * K));
     ok(guest_flush(guest));
     ok(guest_compressed(guest, 8 * K, 2));
-    finish(guest);
+    finish(guest, 40);
 }
 
 static void one_bit_of_refcount_is_enough(void **state)

@@ -21,15 +21,11 @@
 #include "byre/disk.h"
 #include "effort.h"
 #include "guest.h"
+#include "story.h"
 #include "store/luks_volume.h"
 #include "store/memory.h"
 
 #define K 1024ULL
-
-static void ok(int rc)
-{
-    assert_int_equal(rc, 0);
-}
 
 /* --- images ---------------------------------------------------------------------------------------------- */
 

@@ -18,13 +18,9 @@
 #include "byre/disk.h"
 #include "effort.h"
 #include "guest.h"
+#include "story.h"
 
 #define K 1024ULL
-
-static void ok(int rc)
-{
-    assert_int_equal(rc, 0);
-}
 
 /* Writes a pattern over what the store has for the guest's [goff, goff+length), which the guest does not know. */
 static void soil(struct guest *guest, uint64_t goff, uint64_t length)
@@ -38,19 +34,6 @@ static void soil(struct guest *guest, uint64_t goff, uint64_t length)
     guest_pattern(bytes, goff, length, 999);
     ok(byre_store_pwrite(guest->store, bytes, length, extents.ptr[0].hoff, &guest->err));
     vec_done(&extents);
-}
-
-static void finish(struct guest *guest)
-{
-    struct crash_options options = { .seed = 1, .samples = 20 };
-
-    ok(guest_compare(guest));
-    ok(guest_close(guest));
-    ok(guest_crash(guest, &options));
-    assert_true(guest->states > record_store_count(guest->store));
-    ok(guest_check(guest, true));
-    print_message("  %llu states\n", (unsigned long long)guest->states);
-    guest_free(guest);
 }
 
 static void grows(const struct guest_options *options)
@@ -68,7 +51,7 @@ static void grows(const struct guest_options *options)
     ok(guest_flush(guest));
     ok(guest_grow(guest, options->size));
     ok(guest_write(guest, 8 * K, 600));
-    finish(guest);
+    finish(guest, 20);
 }
 
 static void l1_table_is_switched_at_once(void **state)
@@ -103,7 +86,7 @@ static void tail_of_the_last_cluster_is_zeroed_before(void **state)
     ok(guest_grow(guest, 10 * K));
     ok(guest_grow(guest, 30 * K));
     ok(guest_write(guest, 11 * K, 512));
-    finish(guest);
+    finish(guest, 20);
 }
 
 /* In an image whose disk was larger once: the size in the header is all that is left of that. */
@@ -124,7 +107,7 @@ static void entries_past_the_end_do_not_come_back(void **state)
     memset(guest->first + 10 * K, 0, 150 * K);
     ok(guest_grow(guest, 52 * K));
     ok(guest_grow(guest, 160 * K));
-    finish(guest);
+    finish(guest, 20);
 }
 
 /* The n-th call on the store fails, for all n: the disk has one of the sizes, and all is well after that. */
@@ -174,7 +157,7 @@ static void no_room_leaves_the_old_size(void **state)
     ok(guest_write(guest, 0, 1 * K));
     ok(guest_grow(guest, 100 * K));
     ok(guest_write(guest, 99 * K, 1 * K));
-    finish(guest);
+    finish(guest, 20);
 }
 
 int main(void)

@@ -18,6 +18,7 @@
 #include "byre/disk.h"
 #include "effort.h"
 #include "guest.h"
+#include "story.h"
 
 #define K 1024ULL
 
@@ -35,11 +36,6 @@ struct yield {
     size_t countdown; /* calls until it is time; 0: never */
     bool inside, done;
 };
-
-static void ok(int rc)
-{
-    assert_int_equal(rc, 0);
-}
 
 static void hook(void *opaque, enum record_kind kind, uint64_t hoff, uint64_t length)
 {

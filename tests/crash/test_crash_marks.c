@@ -20,6 +20,7 @@
 #include "byre/disk.h"
 #include "effort.h"
 #include "guest.h"
+#include "story.h"
 #include "qcow2/check.h"
 #include "qcow2/header_read.h"
 #include "store/memory.h"
@@ -29,11 +30,6 @@
 enum { CLUSTER = 4096, AT_L1 = 40, AT_INCOMPATIBLE = 72, AT_AUTOCLEAR = 88, DIRTY = 1, CORRUPT = 2, SECTOR = 512 };
 
 #define OFFSET (~0ULL >> 8 & ~511ULL) /* of a table entry */
-
-static void ok(int rc)
-{
-    assert_int_equal(rc, 0);
-}
 
 static uint64_t get64(struct byre_store *store, uint64_t hoff)
 {

@@ -19,6 +19,7 @@
 #include "byre/disk.h"
 #include "effort.h"
 #include "guest.h"
+#include "story.h"
 
 #define K 1024ULL
 #define M (1024 * K)
@@ -35,11 +36,6 @@ enum {
     CLUSTERS = 30,
     CLUSTERS_FIRST = 28, /* before the disk grows */
 };
-
-static void ok(int rc)
-{
-    assert_int_equal(rc, 0);
-}
 
 static uint64_t cluster_of(const struct guest *guest)
 {

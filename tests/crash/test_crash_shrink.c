@@ -19,13 +19,9 @@
 #include "byre/disk.h"
 #include "effort.h"
 #include "guest.h"
+#include "story.h"
 
 #define K 1024ULL
-
-static void ok(int rc)
-{
-    assert_int_equal(rc, 0);
-}
 
 static uint64_t file_size(struct guest *guest)
 {
@@ -33,19 +29,6 @@ static uint64_t file_size(struct guest *guest)
 
     ok(byre_store_size(guest->store, &size, NULL));
     return size;
-}
-
-static void finish(struct guest *guest)
-{
-    struct crash_options options = { .seed = 1, .samples = 20 };
-
-    ok(guest_compare(guest));
-    ok(guest_close(guest));
-    ok(guest_crash(guest, &options));
-    assert_true(guest->states > record_store_count(guest->store));
-    ok(guest_check(guest, true));
-    print_message("  %llu states\n", (unsigned long long)guest->states);
-    guest_free(guest);
 }
 
 /* Down in two steps, up again, and down to nothing but a sector. */
@@ -68,7 +51,7 @@ static void shrinks(const struct guest_options *options)
     ok(guest_grow(guest, size));
     ok(guest_write(guest, size - 2 * K, 1 * K));
     ok(guest_shrink(guest, 512));
-    finish(guest);
+    finish(guest, 20);
 }
 
 static void nothing_is_lost_but_what_was_past_the_end(void **state)
@@ -98,7 +81,7 @@ static void empty_refcount_blocks_go(void **state)
     assert_true(file_size(guest) < 50 * K);
     ok(guest_grow(guest, 300 * K));
     ok(guest_write(guest, 100 * K, 150 * K));
-    finish(guest);
+    finish(guest, 20);
 }
 
 /* A file that had its end freed by discards is shorter when it is closed. */
@@ -117,7 +100,7 @@ static void closing_takes_the_free_end_off(void **state)
     assert_true(file_size(guest) < 30 * K);
     ok(guest_open(guest));
     ok(guest_write(guest, 50 * K, 50 * K));
-    finish(guest);
+    finish(guest, 20);
 }
 
 /* The n-th call on the store fails, for all n: the disk has one of the sizes, and all is well after that. */

@@ -20,16 +20,12 @@
 #include "crash_states.h"
 #include "effort.h"
 #include "guest.h"
+#include "story.h"
 #include "qcow2/check.h"
 #include "qcow2/header_read.h"
 #include "qemu_check.h"
 
 #define K 1024ULL
-
-static void ok(int rc)
-{
-    assert_int_equal(rc, 0);
-}
 
 typedef int operation(struct snapshot_model *model);
 
