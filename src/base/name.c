@@ -70,3 +70,12 @@ char *byre_resolve_name(const char *image_name, const char *backing_name)
     free(path);
     return name;
 }
+
+char *byre_resolve_name_beside(const char *image_path, const char *image_name, const char *backing_name)
+{
+    char *image = image_path ? byre_name_of_path(image_path) : strdup(image_name);
+    char *name = image ? byre_resolve_name(image, backing_name) : NULL;
+
+    free(image);
+    return name;
+}

@@ -32,5 +32,7 @@ char *byre_name_to_path(const char *name);
  * directory of the image, unless it is absolute or has a prefix.  malloced, NULL on ENOMEM.
  */
 char *byre_resolve_name(const char *image_name, const char *backing_name);
+/* The same where the path of the image is known, or NULL.  Its name may look like a protocol then. */
+char *byre_resolve_name_beside(const char *image_path, const char *image_name, const char *backing_name);
 
 #endif

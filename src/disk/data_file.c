@@ -45,8 +45,7 @@ static int recorded_name(const struct byre_qcow2_header *header, char **ret_name
 /* X4: the name as seen from here, when it stands in the image of `layer`.  NULL on ENOMEM. */
 static char *resolve(const struct byre_layer *layer, const char *name)
 {
-    CLEANUP(free_ptr) char *image = layer->path ? byre_name_of_path(layer->path) : strdup(layer->name);
-    CLEANUP(free_ptr) char *beside = image ? byre_resolve_name(image, name) : NULL;
+    CLEANUP(free_ptr) char *beside = byre_resolve_name_beside(layer->path, layer->name, name);
     CLEANUP(free_ptr) char *here_path = byre_name_to_path(name), *beside_path = NULL;
 
     if (!beside || !here_path)
@@ -190,13 +189,13 @@ static int path_of(const char *name, char **ret_path, struct byre_error *err)
 static int check_new(const struct byre_disk *disk, const char *name, const char *path, const char *backing_name,
                      struct byre_error *err)
 {
-    CLEANUP(free_ptr) char *image = byre_name_of_path(disk->layers[0].name), *backing = NULL, *backing_path = NULL;
+    CLEANUP(free_ptr) char *backing = NULL, *backing_path = NULL;
 
-    if (image && backing_name)
-        backing = byre_resolve_name(image, backing_name);
+    if (backing_name)
+        backing = byre_resolve_name_beside(disk->layers[0].name, NULL, backing_name);
     if (backing)
         backing_path = byre_name_to_path(backing);
-    if (!image || (backing_name && !backing_path))
+    if (backing_name && !backing_path)
         return no_memory(err);
     if (!byre_disk_has_file(disk, path) && !byre_same_file(path, disk->layers[0].name) &&
         !(backing_path && byre_same_file(path, backing_path)))

@@ -56,12 +56,10 @@ static int take_data_file(const struct byre_qcow2_header *header, struct byre_in
 static int take_names(struct byre_qcow2_header *header, const struct byre_node *node, struct byre_info *info,
                       struct byre_error *err)
 {
-    CLEANUP(free_ptr) char *above = node->path ? byre_name_of_path(node->path) : strdup(info->name);
-
     info->backing_name = STEAL(header->backing_name);
     info->backing_format = STEAL(header->backing_format);
     if (info->backing_name) {
-        info->backing_path = above ? byre_resolve_name(above, info->backing_name) : NULL;
+        info->backing_path = byre_resolve_name_beside(node->path, info->name, info->backing_name);
         if (!info->backing_path)
             return byre_error_set_errno(err, -ENOMEM, "backing file name");
     }

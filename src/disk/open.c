@@ -148,7 +148,7 @@ static int add_recorded_name(const struct byre_disk *disk, const struct below *b
 {
     const struct byre_layer *last = &disk->layers[disk->layer_count - 1];
     CLEANUP(tree) json_t *named = NULL;
-    CLEANUP(free_ptr) char *name = NULL, *above = NULL;
+    CLEANUP(free_ptr) char *name = NULL;
     int r;
 
     if (!below->trusted) {
@@ -157,8 +157,7 @@ static int add_recorded_name(const struct byre_disk *disk, const struct below *b
             return r;
     }
     /* A directory may be called as a protocol is. */
-    above = last->path ? byre_name_of_path(last->path) : strdup(last->name);
-    name = above ? byre_resolve_name(above, below->name) : NULL;
+    name = byre_resolve_name_beside(last->path, last->name, below->name);
     if (!name)
         return byre_error_set_errno(err, -ENOMEM, "Could not open '%s'", below->name);
     r = byre_options_read_name(name, &named, err);
