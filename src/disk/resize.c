@@ -73,7 +73,8 @@ static int resize_raw(struct byre_disk *disk, uint64_t size, enum byre_prealloca
         (void)byre_store_truncate(layer->store, old_size, NULL);
     if (r < 0)
         return r;
-    layer->size = disk->size = byre_round_up(size, BYRE_SECTOR);
+    layer->size = byre_round_up(size, BYRE_SECTOR);
+    disk->size = layer->size;
     return byre_disk_flush(disk, err);
 }
 
