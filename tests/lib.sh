@@ -6,7 +6,7 @@
 # and is reported with its line.  Tests run side by side and share nothing.
 #
 # Environment: BYRE (the program; default: build/stage/bin/byre), TEST_BUILD (its build directory), TEST_QUICK
-# (not empty: take samples).
+# (not empty: take samples), TEST_SAMPLE (0 to 3: which ones).
 
 set -euo pipefail
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
@@ -15,6 +15,7 @@ TEST_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 TEST_BUILD=${TEST_BUILD:-$TEST_TOP/build}
 BYRE=${BYRE:-$TEST_BUILD/stage/bin/byre}
 TEST_QUICK=${TEST_QUICK:-}
+TEST_SAMPLE=${TEST_SAMPLE:-$((RANDOM % 4))}
 TEST_DIR=$(mktemp -d "${TMPDIR:-/tmp}/byre-test.XXXXXX")
 
 clean_up_commands=()
@@ -70,6 +71,16 @@ fail() {
 has() {
     [ -e "$TEST_BUILD/config.h" ] || fail "$TEST_BUILD is no build directory"
     grep -q "^#define HAVE_$1 1" "$TEST_BUILD/config.h"
+}
+
+# sampled: the lines of standard input, with TEST_QUICK every fourth of them, each time others.
+sampled() {
+    if [ -z "$TEST_QUICK" ]; then
+        cat
+    else
+        echo "TEST_SAMPLE=$TEST_SAMPLE" >&2
+        awk -v which="$TEST_SAMPLE" 'NR % 4 == which'
+    fi
 }
 
 # run COMMAND...: never fails; leaves the exit code in $CODE, what it wrote in $OUT and $ERR (a million bytes of

@@ -246,7 +246,7 @@ static int write_around(struct byre_qcow2 *image, const struct byre_qcow2_reserv
                         struct byre_error *err)
 {
     CLEANUP(free_ptr) struct iovec *all = malloc(((size_t)iov_count + 2) * sizeof *all);
-    uint8_t *tail = around->bytes + around->head;
+    uint8_t *tail = around->bytes ? around->bytes + around->head : NULL;
     uint64_t hoff = reservation->hoff + (reservation->goff - reservation->first), covered;
     int count = 0;
 
