@@ -334,7 +334,11 @@ static int fill_runs(struct byre_qcow2 *image, const struct byre_qcow2_reservati
         return byre_error_set(err, -ENOMEM, "Could not allocate a vector of %d buffers", iov_count);
     for (uint64_t at = reservation->goff, next; rc == 0 && at < end; at = next) {
         bool skipped = is_skipped(image, reservation, at);
-        struct byre_qcow2_reservation part = *reservation;
+        /* Without the hold, in which others have their places, too. */
+        struct byre_qcow2_reservation part = {
+            .hoff = reservation->hoff, .first = reservation->first, .end = reservation->end,
+            .fresh = reservation->fresh,
+        };
         int count;
 
         for (next = at + sub; next < end && is_skipped(image, reservation, next) == skipped;)
