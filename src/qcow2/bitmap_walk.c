@@ -150,8 +150,9 @@ static int check_apart(const struct byre_qcow2 *source, struct byre_error *err)
 
         total += is_usable(bitmap) ? bitmap->now.table_size * 8ULL : 0;
         if (total > file_size)
-            rc = byre_error_set(err, -EIO, "'%s': the bitmap tables up to that of bitmap %zu have more than the %" PRIu64
-                                " bytes of the file: they lie on one another", source->store->name, i, file_size);
+            rc = byre_error_set(err, -EIO, "'%s': the bitmap tables up to that of bitmap %zu have more than the %"
+                                PRIu64 " bytes of the file: they lie on one another", source->store->name, i,
+                                file_size);
     }
     return rc;
 }

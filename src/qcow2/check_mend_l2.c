@@ -7,8 +7,8 @@
  *   - An offset that is not that of a cluster is rounded down, if no table is there.
  *   - An allocated zero cluster at an impossible place, or in the way of a table, loses its place.
  *   - Data in the way of a table, or with more references than a refcount can tell, is copied: the guest reads
- *     what it has read.  With LUKS it would not, for what is encrypted depends on its place: it stays there, which is an
- *     error as long as refcounts are no wider (amend).
+ *     what it has read.  With LUKS it would not, for what is encrypted depends on its place: it stays there, which
+ *     is an error as long as refcounts are no wider (amend).
  *   - Data past the end of the file, and what is compressed where it cannot be, is lost, and reads as zero
  *     from now on; that is what is there.
  *   - In a data file marked as raw, clusters are at their guest offset.  If one is not, the mark is wrong.

@@ -80,6 +80,8 @@ refused "Unknown protocol 'nbd'" image.qcow2
 with_name 'me.qcow2'
 mv image.qcow2 me.qcow2
 refused 'is the data file of an image, and an image of its chain' me.qcow2
+run_fails 1 'is the data file of an image, and an image of its chain' "$BYRE" io -r -c 'read 0 512' --image-opts \
+    'driver=qcow2,file.filename=me.qcow2,data-file.driver=raw,data-file.file.filename=./me.qcow2'
 run_fails 1 . "$BYRE" io -c 'write 0 512' me.qcow2
 cp good.qcow2 overlay.qcow2
 run_ok "$BYRE" create -q -f qcow2 -b plain.qcow2 -F qcow2 -o data_file=data.raw overlay.qcow2

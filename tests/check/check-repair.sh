@@ -118,8 +118,9 @@ assert_same_disk lazy.qcow2 mended.qcow2
 
 # Two entries lead to one cluster, and a refcount has one bit: the data is copied.  With LUKS that would be the end of
 # it, for what is encrypted depends on its place: it stays, until refcounts are wide enough.
-luks=(--object secret,id=key,data=hush --image-opts driver=qcow2,encrypt.key-secret=key,file.filename=twice.qcow2)
-for encrypt in '' encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10,; do
+luks=(--object 'secret,id=key,data=hush' --image-opts
+    'driver=qcow2,encrypt.key-secret=key,file.filename=twice.qcow2')
+for encrypt in '' 'encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10,'; do
     qemu_encrypts create -q --object secret,id=key,data=hush -f qcow2 -o "${encrypt}refcount_bits=1,cluster_size=4k" \
         twice.qcow2 1M
     open=(-f qcow2 twice.qcow2)
