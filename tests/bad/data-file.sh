@@ -87,7 +87,8 @@ qemu-img create -q -f qcow2 -o data_file=lower.raw lower.qcow2 1M
 qemu-img create -q -f qcow2 -o data_file=upper.raw -b lower.qcow2 -F qcow2 upper.qcow2
 run_ok "$BYRE" io -r -c 'read -q 0 512' upper.qcow2
 run_fails 1 "Backing file 'upper.raw' creates an infinite loop" "$BYRE" io -r -c 'read 0 512' \
-    --image-opts 'driver=qcow2,file.filename=upper.qcow2,backing.driver=qcow2,backing.file.filename=lower.qcow2,backing.data-file.driver=raw,backing.data-file.file.filename=upper.raw'
+    --image-opts "driver=qcow2,file.filename=upper.qcow2,backing.driver=qcow2,backing.file.filename=lower.qcow2,\
+backing.data-file.driver=raw,backing.data-file.file.filename=upper.raw"
 run_fails 1 . "$BYRE" io -c 'write 0 512' me.qcow2
 cp good.qcow2 overlay.qcow2
 run_ok "$BYRE" create -q -f qcow2 -b plain.qcow2 -F qcow2 -o data_file=data.raw overlay.qcow2
