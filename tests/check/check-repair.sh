@@ -138,3 +138,23 @@ for encrypt in '' 'encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=
     run_ok qemu-img check -q "${open[@]}"
     qemu_io -c 'read -q -P 1 0 8k' "${open[@]}"
 done
+
+# Bitmaps for which QEMU opens no image: a table that is too long for the disk, an extension of another length.
+qemu-img create -q -f qcow2 -o cluster_size=4k map.qcow2 40M
+qemu-img bitmap --add -g 512 map.qcow2 one
+data=120
+[ "$(get_hex map.qcow2 $((data - 8)) 4)" = 23852875 ] || fail 'the extension is not where it was'
+for damage in 'put_be64 bad.qcow2 24 0x100000' "put_be32 bad.qcow2 $((data - 4)) 32"; do
+    cp map.qcow2 bad.qcow2
+    $damage
+    ! qemu-img info bad.qcow2 >info.out 2>&1 || fail 'qemu-img opens it'
+    run "$BYRE" check -r all bad.qcow2
+    assert_equal 0 "$CODE" "exit code of check -r all after $damage ($OUT$ERR)"
+    run "$BYRE" check -r all bad.qcow2
+    assert_equal 0 "$CODE" "exit code of a second repair ($OUT$ERR)"
+    [[ $OUT != *Repairing* ]] || fail "a second repair finds something: $OUT"
+    assert_clean bad.qcow2
+    run "$BYRE" io -c 'write -q -P 5 0 4k' -c 'read -q -P 5 0 4k' bad.qcow2
+    assert_equal 0 "$CODE" "exit code of a write ($OUT$ERR)"
+    assert_clean bad.qcow2
+done
