@@ -26,6 +26,7 @@
 #include "qcow2/recover.h"
 
 #define SUBCLUSTERS 32u
+#define EXTENDED_CLUSTER_MIN (SUBCLUSTERS * 512u)
 
 struct job {
     const struct byre_recover_options *options;
@@ -221,6 +222,8 @@ static int write_output(struct job *job, const char *output)
         .format = raw ? "raw" : "qcow2",
         .size = job->result->size,
         .cluster_size = raw ? 0 : job->cluster,
+        /* So that subclusters without a mapping go on showing what is below. */
+        .extended_l2 = !raw && job->plan.entry_size == 16 && job->cluster >= EXTENDED_CLUSTER_MIN,
         .backing_name = raw ? NULL : job->plan.header.backing_name,
         .backing_format = raw || !job->plan.header.backing_name ? NULL
                           : job->plan.header.backing_format ? job->plan.header.backing_format : "raw",

@@ -6,7 +6,8 @@
  *       the image is one of the old version, whose disk and snapshots hold what they held.
  *   V2. Version 3 wants sizes in the snapshot table: a table that has them takes the place of the old one with the same
  *       switch.  Bit 0 of L2 entries, which version 2 ignores, is cleared before it gets a meaning.
- *   V3. Version 2 cannot say zero: see zero_entries.c.
+ *   V3. Version 2 cannot say zero: see zero_entries.c.  Once entries were replaced in the file, memory forgets what it
+ *       knew of them, also where the header cannot be switched.  (Bit 0, cleared or not, is the same to version 2.)
  */
 #include "config.h"
 
@@ -208,11 +209,15 @@ static int switch_to_2(struct byre_qcow2 *image, struct byre_error *err)
 static int downgrade_locked(struct byre_snapshot_job *job, const struct byre_amend_progress *progress,
                             struct byre_error *err)
 {
-    int rc = byre_zero_entries_replace(job, progress, err);
+    int finished, rc = byre_zero_entries_replace(job, progress, err);
 
-    if (rc == 0)
-        rc = switch_to_2(job->image, err);
-    return rc < 0 ? rc : byre_job_finish(job, err);
+    if (rc < 0)
+        return rc; /* nothing was changed, or the image is poisoned */
+    rc = switch_to_2(job->image, err);
+    if (rc < 0 && job->image->poisoned)
+        return rc;
+    finished = byre_job_finish(job, rc < 0 ? NULL : err);
+    return rc < 0 ? rc : finished;
 }
 
 int byre_qcow2_downgrade(struct byre_qcow2 *image, const struct byre_amend_progress *progress, struct byre_error *err)

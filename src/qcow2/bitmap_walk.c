@@ -137,6 +137,26 @@ static bool is_usable(const struct byre_bitmap *bitmap)
     return !bitmap->inconsistent && !bitmap->fault;
 }
 
+/* An image that is only read may have tables on one another, and a short file so any number of long ones: all of them
+ * are in memory at the end. */
+static int check_apart(const struct byre_qcow2 *source, struct byre_error *err)
+{
+    const struct byre_bitmaps *bitmaps = source->bitmaps;
+    uint64_t file_size, total = 0;
+    int rc = byre_store_size(source->store, &file_size, err);
+
+    for (size_t i = 0; rc == 0 && i < bitmaps->list.len; i++) {
+        const struct byre_bitmap *bitmap = bitmaps->list.ptr[i];
+
+        total += is_usable(bitmap) ? bitmap->now.table_size * 8ULL : 0;
+        if (total > file_size)
+            rc = byre_error_set(err, -EIO, "'%s': the bitmap tables up to that of bitmap %zu have more than the %"
+                                PRIu64 " bytes of the file: they lie on one another", source->store->name, i,
+                                file_size);
+    }
+    return rc;
+}
+
 /* In qemu's order, the last one first, so that the same one is named. */
 static int check_copies(struct byre_qcow2 *image, struct byre_qcow2 *source, struct byre_error *err)
 {
@@ -226,6 +246,8 @@ int byre_qcow2_bitmaps_copy(struct byre_qcow2 *image, struct byre_qcow2 *source,
 
     if (rc == 0)
         rc = byre_qcow2_bitmaps_count(source, &count, &stale, err);
+    if (rc == 0)
+        rc = check_apart(source, err);
     if (rc == 0)
         rc = check_copies(image, source, err);
     if (rc == 0 && count) {

@@ -69,7 +69,7 @@ static int follow_table(struct byre_check_state *state, uint32_t index, size_t a
                            index, bitmap->table_hoff);
         state->references_lost = true;
     } else if (bitmap->table_size == 0 || (!(bitmap->flags & BYRE_QCOW2_BITMAP_IN_USE) &&
-                                           bitmap->table_size < entries_needed(state, bitmap))) {
+                                           bitmap->table_size != entries_needed(state, bitmap))) {
         byre_check_corrupt(state, 1,
                            "ERROR bitmap %" PRIu32 " table_size=%" PRIu32 ": %" PRIu64
                            " entries are needed; bitmap directory entry corrupted",

@@ -3,6 +3,7 @@
  * Mending bitmaps.  They are a help, and no data: what is doubtful is marked as inconsistent, or given up.
  *
  *   - Where the extension or the directory makes no sense, the autoclear bit is cleared: no bitmap is valid.
+ *     An extension whose length is wrong goes.
  *   - A bitmap without a table of its own leaves the directory, which is written anew elsewhere; the header's
  *     extension is switched to it where that is the change of one sector, otherwise all bitmaps are given up.
  *   - So does one whose table something else has, too, when nothing else is left to correct.
@@ -37,6 +38,18 @@ static int give_up(struct byre_check_state *state, struct byre_error *err)
     if (rc == 0)
         state->header->autoclear = bits;
     return rc;
+}
+
+/* QEMU opens no image with an extension of another length, valid or not: it becomes one that nobody knows. */
+static int drop_extension(struct byre_check_state *state, struct byre_error *err)
+{
+    uint8_t type[4], length[4];
+    int rc = byre_store_pread(state->store, length, sizeof length, state->bitmaps_at - 4, err);
+
+    if (rc < 0 || byre_get_be32(length) == BYRE_QCOW2_BITMAPS_LENGTH)
+        return rc;
+    byre_put_be32(type, BYRE_QCOW2_EXT_FILLER);
+    return byre_check_switch(state, (size_t)state->bitmaps_at - 8, type, sizeof type, err);
 }
 
 /* Marks the bitmaps that are lost; returns how many are left, and whether the directory is in the way. */
@@ -214,9 +227,11 @@ int byre_check_mend_bitmaps(struct byre_check_state *state, bool *ret_changed, s
     uint32_t left = judge_bitmaps(state, &move);
 
     if (state->bitmaps_lost) {
+        int rc = give_up(state, err);
+
         *ret_changed = true;
         byre_check_mended(state, 1, "bitmap directory: all bitmaps are lost");
-        return give_up(state, err);
+        return rc < 0 ? rc : drop_extension(state, err);
     }
     if (move)
         byre_check_mended(state, 1, "bitmap directory: copied from 0x%" PRIx64 ", which is something else",

@@ -7,7 +7,8 @@
  *   - An offset that is not that of a cluster is rounded down, if no table is there.
  *   - An allocated zero cluster at an impossible place, or in the way of a table, loses its place.
  *   - Data in the way of a table, or with more references than a refcount can tell, is copied: the guest reads
- *     what it has read.
+ *     what it has read.  With LUKS it would not, for what is encrypted depends on its place: it stays there, which
+ *     is an error as long as refcounts are no wider (amend).
  *   - Data past the end of the file, and what is compressed where it cannot be, is lost, and reads as zero
  *     from now on; that is what is there.
  *   - In a data file marked as raw, clusters are at their guest offset.  If one is not, the mark is wrong.
@@ -50,6 +51,13 @@ static bool is_in_the_way(const struct byre_check_state *state, const struct byr
             return true;
     }
     return false;
+}
+
+/* Is it data that can be read at this place only?  What a table is for, too, is no data. */
+static bool is_bound(const struct byre_check_state *state, const struct byre_check_entry *entry)
+{
+    return state->header->crypt_method == BYRE_QCOW2_CRYPT_LUKS &&
+           !(byre_counts_get(&state->counts, entry->hoff >> state->cluster_bits).flags & BYRE_CELL_TABLE);
 }
 
 static int forget_clusters(struct walk *walk, const struct byre_check_entry *entry)
@@ -184,7 +192,7 @@ static int mend_standard(struct walk *walk, const struct byre_check_entry *entry
         drop_place(state, fix, "the preallocated cluster is past the end of the file");
     } else if (entry->counted && is_in_the_way(state, entry)) {
         if (!entry->zero)
-            return move_away(walk, entry, fix);
+            return is_bound(state, entry) ? 0 : move_away(walk, entry, fix);
         drop_place(state, fix, "the preallocated cluster is a table, or has too many references");
         return forget_clusters(walk, entry);
     }

@@ -9,13 +9,10 @@
 #ifndef BYRE_QCOW2_CRYPT_H
 #define BYRE_QCOW2_CRYPT_H
 
+#include "qcow2/fmt_header.h"
 #include "store/luks_volume.h"
 
-#define BYRE_QCOW2_CRYPT_AES 1
-#define BYRE_QCOW2_CRYPT_LUKS 2
-
 struct byre_qcow2;
-struct byre_qcow2_header;
 struct byre_store;
 
 /* What an encrypted image has besides. */

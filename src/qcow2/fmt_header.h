@@ -34,6 +34,9 @@
 #define BYRE_QCOW2_EXT_DATA_FILE 0x44415441U
 #define BYRE_QCOW2_EXT_FILLER 0x62797265U /* ours: to be skipped, see header_replace.c */
 
+#define BYRE_QCOW2_CRYPT_AES 1 /* crypt_method */
+#define BYRE_QCOW2_CRYPT_LUKS 2
+
 #define BYRE_QCOW2_CLUSTER_BITS_MIN 9
 #define BYRE_QCOW2_CLUSTER_BITS_MAX 21
 #define BYRE_QCOW2_L1_BYTES_MAX (32U << 20)

@@ -19,7 +19,6 @@
 #define REFCOUNT_ORDER_MAX 6
 #define SUBCLUSTERS 32
 #define SUBCLUSTER_MIN 512
-#define CRYPT_LUKS 2
 #define CRYPT_EXTENSION_LENGTH 16
 #define SNAPSHOT_ENTRY_MIN 40
 
@@ -114,13 +113,13 @@ static int check_encryption(const struct byre_qcow2_header *h, struct byre_error
     const struct byre_qcow2_extension *extension =
         byre_qcow2_header_find_extension(h, BYRE_QCOW2_EXT_CRYPT_HEADER);
 
-    if (h->crypt_method > CRYPT_LUKS)
+    if (h->crypt_method > BYRE_QCOW2_CRYPT_LUKS)
         return byre_error_set(err, -ENOTSUP, "Unsupported encryption method %u (crypt_method is %u)",
                               h->crypt_method, h->crypt_method);
-    if (extension && h->crypt_method != CRYPT_LUKS)
+    if (extension && h->crypt_method != BYRE_QCOW2_CRYPT_LUKS)
         return bad_number(err, "CRYPTO header extension only expected with LUKS encryption method",
                           "crypt_method", h->crypt_method);
-    if (!extension && h->crypt_method == CRYPT_LUKS)
+    if (!extension && h->crypt_method == BYRE_QCOW2_CRYPT_LUKS)
         return bad_number(err, "CRYPTO header extension missing", "crypt_method", h->crypt_method);
     if (extension && extension->length != CRYPT_EXTENSION_LENGTH)
         return bad_number(err, "CRYPTO header extension has an invalid length", "length", extension->length);

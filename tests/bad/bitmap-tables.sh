@@ -118,3 +118,21 @@ for hoff in 0x1000 "$l1" "$refcounts" "$(get_be64 good.qcow2 "$refcounts")" $(($
 done
 start && put_be64 bad.qcow2 "$directory" "$l1" && overlaps
 start && put_be64 bad.qcow2 $((directory + 32)) "$table" && overlaps
+
+# many bitmaps with one table, which would be in memory once for each: found out before
+run_ok "$BYRE" create -q -f qcow2 -o cluster_size=512 many.qcow2 16G
+run_ok "$BYRE" bitmap --add -g 512 many.qcow2 one
+data=120
+[ "$(get_hex many.qcow2 $((data - 8)) 4)" = 23852875 ] || fail 'the extension is not where it was'
+table=$(get_be64 many.qcow2 "$(get_be64 many.qcow2 $((data + 16)))")
+end=$(file_size many.qcow2)
+perl -e 'for my $i (1 .. 600) {
+    my $name = sprintf("bitmap%04d", $i);
+    print pack("Q>NNCCnN", $ARGV[0], 8192, 2, 1, 9, length $name, 0), $name, "\0" x (-(24 + length $name) % 8);
+}' "$table" >>many.qcow2
+put_be32 many.qcow2 $data 600
+put_be64 many.qcow2 $((data + 8)) $(($(file_size many.qcow2) - end))
+put_be64 many.qcow2 $((data + 16)) "$end"
+run_fails 1 'bitmap tables up to that of bitmap [0-9]+ have more than .* they lie on one another' \
+    limited "$BYRE" convert --bitmaps -O qcow2 many.qcow2 copy.qcow2
+assert_missing copy.qcow2

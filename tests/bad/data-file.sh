@@ -80,6 +80,15 @@ refused "Unknown protocol 'nbd'" image.qcow2
 with_name 'me.qcow2'
 mv image.qcow2 me.qcow2
 refused 'is the data file of an image, and an image of its chain' me.qcow2
+run_fails 1 'is the data file of an image, and an image of its chain' "$BYRE" io -r -c 'read 0 512' --image-opts \
+    'driver=qcow2,file.filename=me.qcow2,data-file.driver=raw,data-file.file.filename=./me.qcow2'
+# nor the data file of two images
+qemu-img create -q -f qcow2 -o data_file=lower.raw lower.qcow2 1M
+qemu-img create -q -f qcow2 -o data_file=upper.raw -b lower.qcow2 -F qcow2 upper.qcow2
+run_ok "$BYRE" io -r -c 'read -q 0 512' upper.qcow2
+run_fails 1 "Backing file 'upper.raw' creates an infinite loop" "$BYRE" io -r -c 'read 0 512' \
+    --image-opts "driver=qcow2,file.filename=upper.qcow2,backing.driver=qcow2,backing.file.filename=lower.qcow2,\
+backing.data-file.driver=raw,backing.data-file.file.filename=upper.raw"
 run_fails 1 . "$BYRE" io -c 'write 0 512' me.qcow2
 cp good.qcow2 overlay.qcow2
 run_ok "$BYRE" create -q -f qcow2 -b plain.qcow2 -F qcow2 -o data_file=data.raw overlay.qcow2

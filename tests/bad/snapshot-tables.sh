@@ -104,6 +104,23 @@ done
 damaged; put_be64 bad.qcow2 "$((l2 + 64))" $(((1 << 62) + (1 << 50)))
 refused 'has no refcount block' snapshot -d two bad.qcow2
 
+# L1 tables in a file with holes, one behind the other, which would take as long to read as if they were there.
+run_ok "$BYRE" create -q -f qcow2 holes.qcow2 1M
+truncate -s 1M holes.qcow2
+perl -e 'for my $i (0 .. 199) {
+    print pack("Q>NnnN2Q>N2Q>2a4", (2 << 20) + $i * (32 << 20), 4 << 20, 4, 0, 0, 0, 0, 0, 16, 0, 1 << 20, sprintf "%04d", $i),
+        "\0" x 4;
+}' >>holes.qcow2
+truncate -s 7G holes.qcow2
+put_be32 holes.qcow2 60 200
+put_be64 holes.qcow2 64 $((1 << 20))
+mv holes.qcow2 bad.qcow2
+run_ok "$BYRE" snapshot -l bad.qcow2
+assert_equal 202 "$(wc -l <<<"$OUT")" 'lines of the list'
+run_fails 1 'the L1 tables of the snapshots up to snapshot table entry [0-9]+ have more than' \
+    limited "$BYRE" snapshot -c new bad.qcow2
+rm bad.qcow2
+
 # Refcounts that are too small: what somebody else needs is not freed.
 data=$(($(get_be64 good.qcow2 "$((l2 + 120))") / 4096 % (1 << 40)))
 damaged; put_be16 bad.qcow2 "$blocks + 2 * $data" 1

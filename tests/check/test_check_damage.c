@@ -235,12 +235,32 @@ struct crashed {
     char text[200];
 };
 
+/* Who writes to the image before it is repaired again has to be told that new clusters have no refcounts yet. */
+static void assert_marked(const struct crashed *crashed, struct byre_store *after, const struct crash_state *state)
+{
+    static const char error[] = "ERROR cluster ";
+    struct byre_check_result result;
+    uint8_t bits[8];
+
+    if (crashed->image->options.version < 3 || check(after, 0, &result) < 0 ||
+        byre_store_pread(after, bits, sizeof bits, 72, NULL) < 0)
+        return;
+    for (const char *line = strstr(report, error); line; line = strstr(line + 1, error)) {
+        unsigned long cluster, refcount;
+
+        if (sscanf(line, "ERROR cluster %lu refcount=%lu", &cluster, &refcount) == 2 && refcount == 0 &&
+            cluster >= crashed->image->clusters && !(bits[7] & 1))
+            fail_msg("%s: after a crash (%s) the image is not dirty: %s", crashed->text, state->text, report);
+    }
+}
+
 /* However far the repair came: another one mends the rest, and the contents are there. */
 static int after_crash(void *opaque, struct byre_store *after, const struct crash_state *state)
 {
     struct crashed *crashed = opaque;
     struct byre_check_result result;
 
+    assert_marked(crashed, after, state);
     if (check(after, ALL, &result) != 0 || !is_right(&result))
         fail_msg("%s: after a crash (%s) a repair leaves: %s", crashed->text, state->text, report);
     assert_contents(crashed->image, crashed->before, after, crashed->damage);

@@ -160,6 +160,14 @@ qemu-img convert -f qcow2 -O raw image.qcow2 plain.raw
 recover 0
 assert_match 'Backing file: base.raw' "$OUT"
 assert_all
+qemu-img create -q -f qcow2 -o extended_l2=on -b base.raw -F raw image.qcow2
+qemu_io -f qcow2 -c 'write -q -P 1 66k 2k' -c 'write -q -z 128k 4k' -c 'write -q -P 2 192k 64k' image.qcow2
+qemu_io -f qcow2 -c 'write -q -P 3 1M 2k' -c 'write -q -z 1030k 2k' -c 'write -q -P 4 6142k 2k' image.qcow2
+qemu-img convert -f qcow2 -O raw image.qcow2 plain.raw
+recover 0
+assert_all
+recover 0 --cluster-size=64k
+assert_all
 
 # JSON
 make_image qemu-img compat=1.1

@@ -116,3 +116,22 @@ assert_clean image.qcow2
 run_ok "$BYRE" convert -l s -O raw image.qcow2 found.raw
 assert_same_file wanted.raw found.raw
 assert_same_disk image.qcow2 theirs.qcow2
+
+# A refcount block at the end of the file counts what is before it: that end stays.
+. "$TEST_TOP/tests/check/damage.bash"
+qemu-img create -q -f qcow2 -o cluster_size=512 image.qcow2 64k
+qemu_io -f qcow2 -c 'write -q -P 7 0 60k' image.qcow2
+locate image.qcow2
+end=$(($(file_size image.qcow2) / CLUSTER))
+dd if=image.qcow2 of=image.qcow2 bs=512 count=1 skip=$((REFBLOCK / 512)) seek=$end conv=notrunc status=none
+put_be64 image.qcow2 "$REFTABLE" $((end * CLUSTER))
+old=$((REFBLOCK / CLUSTER))
+locate image.qcow2
+set_refcount image.qcow2 "$old" 0
+set_refcount image.qcow2 $end 1
+assert_clean image.qcow2
+qemu-img convert -O raw image.qcow2 image.raw
+run_ok "$BYRE" resize -q --shrink image.qcow2 32k
+truncate -s 32k image.raw
+assert_clean image.qcow2
+assert_same_disk image.qcow2 image.raw

@@ -108,6 +108,14 @@ run_ok "$BYRE" snapshot -a empty over.qcow2
 mv away.qcow2 made.qcow2
 run_ok qemu-img compare -s made.qcow2 over.qcow2
 
+# What a bitmap says has changed would not be true any more.
+qemu-img bitmap --add over.qcow2 changes
+cp over.qcow2 before.qcow2
+run_fails 1 "Could not apply snapshot 'empty': Device has active dirty bitmaps" "$BYRE" snapshot -a empty over.qcow2
+assert_same_file before.qcow2 over.qcow2
+qemu-img bitmap --remove over.qcow2 changes
+run_ok "$BYRE" snapshot -a empty over.qcow2
+
 # Names longer than qemu's.
 name=$(printf 'n%.0s' $(seq 300))
 run_ok "$BYRE" snapshot -c "$name" made.qcow2

@@ -209,6 +209,7 @@ static void bitmap_init(struct bitmap_image *b)
     uint8_t *entry;
 
     image_init(&b->image, 3, 12, 4);
+    b->image.header.size = 3ULL * 4096 * 8 * 512; /* three entries */
     b->directory = image_append(&b->image, 1);
     b->table = image_append(&b->image, 1);
     b->data = image_append(&b->image, 1);

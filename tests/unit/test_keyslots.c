@@ -129,6 +129,37 @@ static void still_there(const char *format)
     assert_false(opens(format, "c"));
 }
 
+/* Whoever has an old copy of the header must not find the key in the file. */
+static void read_slots(uint8_t bytes[8 * 64 * 1024])
+{
+    FILE *f = fopen(tempdir_path(&dir, "image"), "rb");
+
+    assert_non_null(f);
+    assert_int_equal(fread(bytes, 64 * 1024, 8, f), 8);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void erased_slot_leaves_nothing_of_its_key_material(void **state)
+{
+    static uint8_t before[8 * 64 * 1024], after[8 * 64 * 1024];
+    struct byre_disk *disk;
+    struct byre_info info;
+
+    (void)state;
+    make("luks");
+    assert_int_equal(open_with("luks", "a", true, &disk), 0);
+    change(disk, (struct byre_keyslot_change){ .active = true, .keyslot = 1, .new_secret = "b", .iter_time = 1 }, NULL);
+    read_slots(before);
+    change(disk, (struct byre_keyslot_change){ .keyslot = 0 }, NULL);
+    read_slots(after);
+    assert_int_equal(byre_close(disk, NULL), 0);
+    assert_int_equal(byre_info_read(tempdir_path(&dir, "image"), "luks", false, &info, NULL), 0);
+    for (uint64_t at = info.luks.slots[0].key_offset; at < info.luks.slots[1].key_offset - 4096; at += 512)
+        assert_memory_not_equal(before + at, after + at, 512);
+    assert_memory_equal(before + info.luks.slots[1].key_offset, after + info.luks.slots[1].key_offset, 32 * 1024);
+    byre_info_done(&info);
+}
+
 static void slots_of_a_luks_file_change(void **state)
 {
     (void)state;
@@ -174,6 +205,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slots_of_a_luks_file_change),
+        cmocka_unit_test(erased_slot_leaves_nothing_of_its_key_material),
         cmocka_unit_test(slots_of_a_qcow2_image_change),
         cmocka_unit_test(disks_without_slots_are_refused),
     };

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -14,10 +15,73 @@
 
 #include <cmocka.h>
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "crypt/base64.h"
 #include "crypt/wrapped.h"
+
+/* Pages that are about to be given back are looked at in between: this takes the place of the C library's. */
+static const void *watched;
+static size_t left_over; /* bytes of them that are not 0 */
+
+int munmap(void *at, size_t length)
+{
+    for (size_t i = 0; at == watched && i < length; i++)
+        left_over += ((const uint8_t *)at)[i] != 0;
+    return (int)syscall(SYS_munmap, at, length);
+}
+
+static void secret_is_wiped_before_its_pages_are_given_back(void **state)
+{
+    struct byre_secret *secret = byre_secret_copy("hunter2", 7);
+
+    (void)state;
+    secret->length = 3; /* as where padding was taken off */
+    watched = secret->bytes;
+    left_over = 0;
+    byre_secret_free(secret);
+    assert_int_equal(left_over, 0);
+    secret = byre_secret_copy("hunter2", 7);
+    watched = secret->bytes;
+    assert_int_equal(munmap(secret->bytes, secret->mapped), 0);
+    assert_int_equal(left_over, 7); /* the watch works */
+    watched = NULL;
+    free(secret);
+}
+
+/* The line of flags that the kernel has of the pages at `at`. */
+static void read_flags(const void *at, char flags[200])
+{
+    FILE *f = fopen("/proc/self/smaps", "r");
+    char line[512];
+    bool here = false;
+    uintptr_t start, end;
+
+    assert_non_null(f);
+    flags[0] = 0;
+    while (fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &start, &end) == 2)
+            here = start <= (uintptr_t)at && (uintptr_t)at < end;
+        else if (here && strncmp(line, "VmFlags:", 8) == 0)
+            snprintf(flags, 200, "%.190s", line);
+    }
+    fclose(f);
+}
+
+static void secret_is_in_no_core_file(void **state)
+{
+    struct byre_secret *secret = byre_secret_new(10);
+    char flags[200];
+
+    (void)state;
+    read_flags(secret->bytes, flags);
+    assert_non_null(strstr(flags, " dd"));
+    byre_secret_free(secret);
+}
 
 static void secret_is_wiped_and_gone(void **state)
 {
@@ -96,6 +160,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(secret_is_wiped_and_gone),
+        cmocka_unit_test(secret_is_wiped_before_its_pages_are_given_back),
+        cmocka_unit_test(secret_is_in_no_core_file),
         cmocka_unit_test(base64_is_decoded_or_refused),
         cmocka_unit_test(wrapped_secret_is_decrypted),
     };
