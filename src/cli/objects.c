@@ -64,6 +64,16 @@ static char *cut_member(char **list)
     return member;
 }
 
+/* What stands behind "data=" is a part of the secret, if its commas are not doubled: it is not shown. */
+static bool follows_data(const struct object *object, unsigned i)
+{
+    while (i-- > 0) {
+        if (strcmp(object->properties[i].key, "data") == 0)
+            return true;
+    }
+    return false;
+}
+
 /* "TYPE,KEY=VALUE,...": the type may be "qom-type=TYPE" as well. */
 static int read_list(char *text, struct object *object)
 {
@@ -77,6 +87,8 @@ static int read_list(char *text, struct object *object)
                 return 1;
             continue;
         }
+        if (!equals && !first && follows_data(object, object->count))
+            return byre_complain("Expected '=' after a parameter behind 'data' (is a comma in it doubled?)");
         if (!equals && !first)
             return byre_complain("Expected '=' after parameter '%s'", member);
         if (equals)
@@ -138,6 +150,8 @@ static int take_properties(const struct object *object, struct byre_secret_optio
                 found = true;
             }
         }
+        if (!found && follows_data(object, i))
+            return byre_complain("A parameter behind 'data' is unexpected (is a comma in it doubled?)");
         if (!found)
             return byre_complain("Parameter '%s' is unexpected", object->properties[i].key);
     }

@@ -20,13 +20,18 @@ iv=$(printf 'iiiiiiiiiiiiiiii' | base64)
 
 # what is said of an object
 for object in secret,id=s secret,id=s,data=a,file=b secret,data=a secret,id=s,data=a,format=foo \
-    'secret,id=s,data=!!,format=base64' secret,id=s,data=YWJj,foo=bar foo,id=s,data=a secret,id=1s,data=a \
+    'secret,id=s,data=!!,format=base64' secret,id=s,foo=bar,data=YWJj foo,id=s,data=a secret,id=1s,data=a \
     secret,id=s,data=a,keyid=k,iv="$iv" id=s; do
     same_fails 1 info --object "$object" r.raw
 done
 same_fails 1 info --object secret,id=s,data=a --object secret,id=s,data=b r.raw
 same_fails 1 info --object secret,id=k,data=short --object "secret,id=s,data=YWJj,format=base64,keyid=k,iv=$iv" r.raw
 same_fails 1 info --object secret,id=k,file=key --object secret,id=s,data=YWJj,format=base64,keyid=k r.raw
+# What follows a comma that is not doubled may be a part of the secret.
+for object in secret,id=s,data=ope,sesame secret,id=s,data=ope,sesame=x; do
+    run_fails 1 "'data' .*is a comma in it doubled" "$BYRE" info --object $object r.raw
+    ! grep -q 'sesam' <<<"$OUT$ERR" || fail "a part of the secret is shown: $ERR"
+done
 run_fails 1 '^byre: Unable to read nofile: No such file or directory$' "$BYRE" info --object secret,id=s,file=nofile r.raw
 run_fails 1 "^byre: IV should not be set if keyid is not\$" "$BYRE" info --object "secret,id=s,data=a,iv=$iv" r.raw
 same_ok info --object $good r.raw
