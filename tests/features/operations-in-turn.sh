@@ -6,6 +6,8 @@
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/features/features.bash"
 . "$TEST_TOP/tests/features/operations.bash"
+. "$TEST_TOP/tests/features/amend.bash"
+. "$TEST_TOP/tests/features/vm_state.bash"
 
 operations=$(compgen -A function op_)
 rounds=${TEST_ROUNDS:-25}
@@ -32,5 +34,6 @@ for ((round = 0; round < rounds; round++)); do
         [ -z "${TEST_KEEP:-}" ] || cp image.qcow2 "$TEST_KEEP/$step.qcow2"
         judge
     done
+    judge_snapshot_states
 done
 echo "tried: $((rounds * 12)) operations on images with drawn features"

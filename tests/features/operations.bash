@@ -98,6 +98,7 @@ op_snapshot_create() {
     fi
     SNAPSHOTS+=("$name")
     cp disk.raw $name.snap
+    echo -n "$VM_STATE" >$name.state
 }
 
 op_snapshot_apply() {
@@ -112,6 +113,7 @@ op_snapshot_apply() {
     fi
     run_ok "$BYRE" snapshot -a "$name" "${PASSWORD[@]}" --image-opts "$IMAGE"
     cp "$name.snap" disk.raw
+    VM_STATE=$(cat "$name.state")
     SHRUNK=yes
     SIZE=$(file_size disk.raw)
 }
@@ -198,6 +200,7 @@ op_resize() {
     elif [ $SHRUNK ] || { [ $VERSION = 2 ] && [ $BACKING != none ]; }; then
         TOOL=$BYRE
     fi
+    [ -z "$STATES" ] && [ $DATA$CRYPT != rawluks ] || TOOL=$BYRE
     if [ $SIZE -gt $size ] && one_in 3; then
         TOOL=$BYRE
         pick metadata falloc full
@@ -211,6 +214,7 @@ op_resize() {
     fi
     run_ok "$TOOL" resize -q "${more[@]}" "${PASSWORD[@]}" --image-opts "$IMAGE" $SIZE
     truncate -s $SIZE disk.raw
+    VM_STATE=
     for name in "${BITMAPS[@]}"; do
         echo "size $SIZE" >>"$name.log"
     done
