@@ -7,11 +7,12 @@
 . "$TEST_TOP/tests/features/features.bash"
 . "$TEST_TOP/tests/features/operations.bash"
 . "$TEST_TOP/tests/features/amend.bash"
+. "$TEST_TOP/tests/features/damage.bash"
 . "$TEST_TOP/tests/features/vm_state.bash"
 
 operations=$(compgen -A function op_)
-rounds=${TEST_ROUNDS:-25}
-[ -z "$TEST_QUICK" ] || rounds=3
+rounds=${TEST_ROUNDS:-8}
+[ -z "$TEST_QUICK" ] || rounds=2
 choose 1000000
 first=${TEST_SEED:-$CHOICE}
 
