@@ -44,6 +44,9 @@ int byre_convert(struct byre_disk *const *sources, unsigned source_count, struct
 int byre_convert_check_bitmaps(struct byre_disk *source, const struct byre_convert_options *options,
                                bool skip_broken, struct byre_error *err);
 
+/* Would byre_convert_bitmaps refuse the target?  Before byre_convert, which changes it. */
+int byre_convert_check_target_bitmaps(struct byre_disk *source, struct byre_disk *target, struct byre_error *err);
+
 /*
  * Copies all bitmaps of the top image of `source`, apart from inconsistent ones, into `target`, which may not be sealed
  * yet, as one change.  After byre_convert, for they do not follow that.  -EEXIST if there is one of the same name,

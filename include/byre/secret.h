@@ -48,6 +48,7 @@ struct byre_keyslot_change {
     const char *old_secret;
     uint64_t iter_time;     /* active: milliseconds that trying the password shall take; 0: 2000 */
     bool force;             /* also what makes the disk unreadable for ever, or overwrites a slot in use */
+    bool dry_run;           /* tell whether it makes sense, and change nothing */
 };
 
 /*

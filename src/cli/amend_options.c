@@ -118,6 +118,7 @@ static int take(struct byre_amend_values *values, const struct amend_option *opt
     struct byre_amend_options *options = &values->options;
 
     values->keyslots_set |= option->keyslots;
+    values->others_set |= !option->keyslots;
     switch (option->id) {
     case BACKING_FILE: options->backing_name = keep(values, text); break;
     case BACKING_FMT: options->backing_format = keep(values, text); break;

@@ -12,6 +12,7 @@
 struct byre_amend_values {
     struct byre_amend_options options;
     bool keyslots_set; /* one of the options of key slots was given */
+    bool others_set;   /* another one was */
     const char *state; /* NULL: was not given */
     struct byre_keyslot_change keyslots; /* but for `active` and `force` */
     char **texts;

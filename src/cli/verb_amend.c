@@ -86,7 +86,13 @@ static int change(struct byre_disk *disk, const struct amend_args *args, struct 
 
     values->options.progress = byre_progress_report;
     values->keyslots.force = args->force;
-    if (strcmp(byre_layer_format(disk, 0), "luks") != 0)
+    /* What the slots cannot have is to be found out before all else is changed. */
+    if (values->keyslots_set && values->others_set) {
+        values->keyslots.dry_run = true;
+        r = byre_keyslots_change(disk, &values->keyslots, byre_objects_secrets(), &err);
+        values->keyslots.dry_run = false;
+    }
+    if (r == 0 && strcmp(byre_layer_format(disk, 0), "luks") != 0)
         r = byre_amend(disk, &values->options, &err);
     if (r == 0 && values->keyslots_set)
         r = byre_keyslots_change(disk, &values->keyslots, byre_objects_secrets(), &err);

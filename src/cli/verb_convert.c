@@ -12,7 +12,6 @@
 
 #include "base/cleanup.h"
 #include "base/name.h"
-#include "byre/bitmap.h"
 #include "byre/convert.h"
 #include "byre/create.h"
 #include "cli/arguments.h"
@@ -367,6 +366,16 @@ static int close_target(struct convert_disks *disks)
     return r < 0 ? byre_complain_error(&err, "%s", "") : 0;
 }
 
+/* Has the target a place for the bitmaps of the source? */
+static int check_target_bitmaps(const struct convert_disks *disks)
+{
+    struct byre_error err = BYRE_ERROR_INIT;
+
+    if (byre_convert_check_target_bitmaps(disks->sources[0], disks->target, &err) < 0)
+        return byre_complain_error(&err, "%s", "");
+    return 0;
+}
+
 static int convert_with(const struct convert_args *args, struct byre_create_values *values,
                         struct convert_disks *disks)
 {
@@ -377,8 +386,8 @@ static int convert_with(const struct convert_args *args, struct byre_create_valu
         return 1;
     target_has_backing = args->backing_file || byre_create_values_text(values, "backing_file");
     exit_code = args->skip_create ? open_existing(args, disks) : create_target(args, values, disks);
-    if (exit_code == 0 && args->bitmaps && !byre_bitmap_supported(disks->target))
-        exit_code = byre_complain("Format driver '%s' does not support bitmaps", byre_layer_format(disks->target, 0));
+    if (exit_code == 0 && args->bitmaps)
+        exit_code = check_target_bitmaps(disks);
     if (exit_code == 0)
         exit_code = copy(args, target_has_backing, disks);
     if (exit_code == 0)

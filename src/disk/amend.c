@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/arith.h"
 #include "disk/disk.h"
 #include "qcow2/amend.h"
 
@@ -92,6 +93,23 @@ static int check_downgrade(struct byre_qcow2 *image, const struct byre_amend_opt
                                       err);
 }
 
+/* What a later step would find out, when an earlier one has changed the image. */
+static int check_steps(struct byre_qcow2 *image, const struct byre_amend_options *options, unsigned version,
+                       struct byre_error *err)
+{
+    const struct byre_qcow2_header *header = byre_qcow2_header(image);
+    bool upgrades = version > header->version;
+    int r = 0;
+
+    if (options->size_set && options->size)
+        r = byre_qcow2_check_resize(image, options->size, MAX(version, header->version), err);
+    if (r == 0 && options->refcount_bits && (upgrades || options->data_file))
+        r = byre_qcow2_check_refcount_order(image, order_of(options->refcount_bits), err);
+    if (r == 0 && version < header->version)
+        r = check_downgrade(image, options, err);
+    return r;
+}
+
 static int check(struct byre_disk *disk, const struct byre_amend_options *options, unsigned *ret_version,
                  struct byre_error *err)
 {
@@ -111,8 +129,8 @@ static int check(struct byre_disk *disk, const struct byre_amend_options *option
         r = check_names(byre_qcow2_header(top->qcow2), options, err);
     if (r == 0)
         r = byre_disk_flush(disk, err);
-    if (r == 0 && version < byre_qcow2_header(top->qcow2)->version)
-        r = check_downgrade(top->qcow2, options, err);
+    if (r == 0)
+        r = check_steps(top->qcow2, options, version, err);
     *ret_version = version;
     return r;
 }
@@ -122,9 +140,7 @@ static int amend_header(struct byre_qcow2 *image, const struct byre_amend_option
 {
     int r = 0;
 
-    if (options->data_file)
-        r = byre_qcow2_rename_data_file(image, *options->data_file ? options->data_file : NULL, err);
-    if (r == 0 && options->data_file_raw_set && !options->data_file_raw)
+    if (options->data_file_raw_set && !options->data_file_raw)
         r = byre_qcow2_drop_data_raw(image, err);
     if (r == 0 && options->lazy_set)
         r = byre_qcow2_set_lazy(image, options->lazy_refcounts, err);
@@ -138,6 +154,9 @@ static int amend(struct byre_disk *disk, const struct byre_amend_options *option
     struct byre_qcow2 *image = disk->layers[0].qcow2;
     int r = check(disk, options, ret_version, err);
 
+    /* First: the header may have no room for the name. */
+    if (r == 0 && options->data_file)
+        r = byre_qcow2_rename_data_file(image, *options->data_file ? options->data_file : NULL, err);
     if (r == 0 && *ret_version >= 3)
         r = byre_qcow2_upgrade(image, progress, err);
     if (r == 0 && options->refcount_bits)

@@ -241,6 +241,7 @@ static int change_slots(struct byre_disk *disk, const struct byre_keyslot_change
     struct byre_luks_volume *volume = top->luks ? top->luks : top->qcow2 ? byre_qcow2_luks(top->qcow2) : NULL;
     struct byre_luks_change change = {
         .activate = wanted->active, .slot = wanted->keyslot, .iter_time = wanted->iter_time, .force = wanted->force,
+        .dry_run = wanted->dry_run,
     };
     int r = byre_disk_check_writable(disk, err);
 

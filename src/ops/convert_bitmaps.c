@@ -53,7 +53,10 @@ int byre_convert_check_bitmaps(struct byre_disk *source, const struct byre_conve
     return r;
 }
 
-int byre_convert_bitmaps(struct byre_disk *source, struct byre_disk *target, struct byre_error *err)
+/* `copy` with the image of the target, and that of the source. */
+static int with_both(struct byre_disk *source, struct byre_disk *target,
+                     int (*copy)(struct byre_qcow2 *image, struct byre_qcow2 *source, struct byre_error *err),
+                     struct byre_error *err)
 {
     int r;
 
@@ -65,7 +68,17 @@ int byre_convert_bitmaps(struct byre_disk *source, struct byre_disk *target, str
     byre_gate_close(&target->gate);
     r = byre_disk_check_writable(target, err);
     if (r == 0)
-        r = byre_qcow2_bitmaps_copy(target->layers[0].qcow2, source->layers[0].qcow2, err);
+        r = copy(target->layers[0].qcow2, source->layers[0].qcow2, err);
     byre_gate_open(&target->gate);
     return byre_disk_finish(target, r);
+}
+
+int byre_convert_check_target_bitmaps(struct byre_disk *source, struct byre_disk *target, struct byre_error *err)
+{
+    return with_both(source, target, byre_qcow2_bitmaps_check_copy, err);
+}
+
+int byre_convert_bitmaps(struct byre_disk *source, struct byre_disk *target, struct byre_error *err)
+{
+    return with_both(source, target, byre_qcow2_bitmaps_copy, err);
 }

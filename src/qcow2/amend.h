@@ -29,6 +29,11 @@ int byre_qcow2_rename_data_file(struct byre_qcow2 *image, const char *name, stru
  * not fit, or version 2, which has 16 bits; -EFBIG: the image is too large for the width. */
 int byre_qcow2_set_refcount_order(struct byre_qcow2 *image, unsigned order, const struct byre_amend_progress *progress,
                                   struct byre_error *err);
+/* Will that be possible, in version 3?  The image is settled. */
+int byre_qcow2_check_refcount_order(struct byre_qcow2 *image, unsigned order, struct byre_error *err);
+
+/* Can the disk get this size, as an image of this version?  The image is settled. */
+int byre_qcow2_check_resize(const struct byre_qcow2 *image, uint64_t size, unsigned version, struct byre_error *err);
 
 /* The image becomes one of version 3, or of version 2; nothing if it is.  -ENOTSUP: version 2 cannot be what it is, or
  * have snapshots of such sizes.  Where a layer below shows, zeros become shared clusters of zeros. */

@@ -40,6 +40,8 @@ int byre_qcow2_bitmap_merge(struct byre_qcow2 *image, const char *name, struct b
 /* Adds copies of all bitmaps of `source` that can be used, in one change: the same granularity, contents and state.
  * The disks have the same size.  Errors begin with "Failed to create bitmap NAME: " or "Failed to populate ...". */
 int byre_qcow2_bitmaps_copy(struct byre_qcow2 *image, struct byre_qcow2 *source, struct byre_error *err);
+/* Would that be refused?  Nothing is changed. */
+int byre_qcow2_bitmaps_check_copy(struct byre_qcow2 *image, struct byre_qcow2 *source, struct byre_error *err);
 
 /*
  * Calls `each` for the runs of dirty granules within [goff, goff+length), in order, not merged across clusters of bits,

@@ -238,18 +238,35 @@ static int copy_once(struct byre_qcow2 *image, struct byre_qcow2 *source, struct
     return rc < 0 ? rc : byre_bitmaps_switch(image, &place, err);
 }
 
-int byre_qcow2_bitmaps_copy(struct byre_qcow2 *image, struct byre_qcow2 *source, struct byre_error *err)
+/* Between byre_bitmap_begin and _end. */
+static int check_source(struct byre_qcow2 *image, struct byre_qcow2 *source, unsigned *ret_count,
+                        struct byre_error *err)
+{
+    bool stale;
+    int rc = byre_qcow2_bitmaps_count(source, ret_count, &stale, err);
+
+    if (rc == 0)
+        rc = check_apart(source, err);
+    return rc < 0 ? rc : check_copies(image, source, err);
+}
+
+int byre_qcow2_bitmaps_check_copy(struct byre_qcow2 *image, struct byre_qcow2 *source, struct byre_error *err)
 {
     unsigned count = 0;
-    bool stale;
     int rc = byre_bitmap_begin(image, err);
 
     if (rc == 0)
-        rc = byre_qcow2_bitmaps_count(source, &count, &stale, err);
+        rc = check_source(image, source, &count, err);
+    return byre_bitmap_end(image, rc);
+}
+
+int byre_qcow2_bitmaps_copy(struct byre_qcow2 *image, struct byre_qcow2 *source, struct byre_error *err)
+{
+    unsigned count = 0;
+    int rc = byre_bitmap_begin(image, err);
+
     if (rc == 0)
-        rc = check_apart(source, err);
-    if (rc == 0)
-        rc = check_copies(image, source, err);
+        rc = check_source(image, source, &count, err);
     if (rc == 0 && count) {
         rc = copy_once(image, source, err);
         if (byre_qcow2_make_room(image, rc))

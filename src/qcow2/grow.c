@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/zero.h"
 #include "byre/disk.h"
+#include "qcow2/amend.h"
 #include "qcow2/bitmaps.h"
 #include "qcow2/subclusters.h"
 #include "store/event.h"
@@ -252,21 +253,29 @@ static int zero_clusters(struct byre_qcow2 *image, uint64_t start, uint64_t size
 
 /* --- all of it --- */
 
-static int check_growth(struct byre_qcow2 *image, uint64_t size, struct byre_error *err)
+int byre_qcow2_check_resize(const struct byre_qcow2 *image, uint64_t size, unsigned version, struct byre_error *err)
 {
-    LOCK_SCOPE(&image->mutex);
+    const struct byre_qcow2_header *header = &image->header;
 
     if (size % SECTOR)
         return byre_error_set(err, -EINVAL, "The new size must be a multiple of %u", SECTOR);
-    if (size < byre_round_down(image->header.size, SECTOR))
+    /* Entries of a version 2 snapshot table may say nothing of the size. */
+    if (header->snapshot_count && version < 3 && size != header->size)
+        return byre_error_set(err, -ENOTSUP, "Can't resize a v2 image which has snapshots");
+    if (size > INT64_MAX || byre_qcow2_header_l1_needed(header, size) > BYRE_QCOW2_L1_BYTES_MAX / 8)
+        return byre_error_set_errno(err, -EFBIG, "Failed to grow the L1 table");
+    return 0;
+}
+
+static int check_growth(struct byre_qcow2 *image, uint64_t size, struct byre_error *err)
+{
+    LOCK_SCOPE(&image->mutex);
+    int rc = byre_qcow2_check_resize(image, size, image->header.version, err);
+
+    if (rc == 0 && size < byre_round_down(image->header.size, SECTOR))
         return byre_error_set(err, -EINVAL, "a disk of %" PRIu64 " bytes does not grow to %" PRIu64,
                               image->header.size, size);
-    /* Entries of a version 2 snapshot table may say nothing of the size. */
-    if (image->header.snapshot_count && image->header.version < 3 && size != image->header.size)
-        return byre_error_set(err, -ENOTSUP, "Can't resize a v2 image which has snapshots");
-    if (size > INT64_MAX || byre_qcow2_header_l1_needed(&image->header, size) > BYRE_QCOW2_L1_BYTES_MAX / 8)
-        return byre_error_set_errno(err, -EFBIG, "Failed to grow the L1 table");
-    return byre_check_writable_locked(image, err);
+    return rc < 0 ? rc : byre_check_writable_locked(image, err);
 }
 
 static void set_size(struct byre_qcow2 *image, uint64_t size)

@@ -379,22 +379,31 @@ static void free_old(struct width_change *change)
     }
 }
 
-static int change_locked(struct width_change *change, struct byre_error *err)
+/* What only reads. */
+static int plan_locked(struct width_change *change, struct byre_error *err)
 {
     struct byre_qcow2 *image = change->image;
     int rc = byre_check_writable_locked(image, err);
 
-    change->batch_blocks = MAX(BATCH_BYTES >> image->cluster_bits, 1u);
     change->block = malloc(image->cluster_size);
-    change->batch = malloc(change->batch_blocks << image->cluster_bits);
-    if (rc == 0 && (!change->block || !change->batch))
+    if (rc == 0 && !change->block)
         rc = no_memory(err);
     if (rc == 0)
         rc = list_old(change, err);
     if (rc == 0)
         rc = judge_old(change, err);
+    return rc < 0 ? rc : find_place(change, err);
+}
+
+static int change_locked(struct width_change *change, struct byre_error *err)
+{
+    int rc = plan_locked(change, err);
+
+    change->batch_blocks = MAX(BATCH_BYTES >> change->image->cluster_bits, 1u);
     if (rc == 0)
-        rc = find_place(change, err);
+        change->batch = malloc(change->batch_blocks << change->image->cluster_bits);
+    if (rc == 0 && !change->batch)
+        rc = no_memory(err);
     if (rc == 0)
         rc = write_new(change, err);
     if (rc == 0)
@@ -404,16 +413,47 @@ static int change_locked(struct width_change *change, struct byre_error *err)
     return rc;
 }
 
-int byre_qcow2_set_refcount_order(struct byre_qcow2 *image, unsigned order, const struct byre_amend_progress *progress,
-                                  struct byre_error *err)
+static void change_begin(struct width_change *ret_change, struct byre_qcow2 *image, unsigned order,
+                         const struct byre_amend_progress *progress)
 {
-    struct width_change change = {
+    *ret_change = (struct width_change){
         .image = image, .order = order, .old_order = image->header.refcount_order, .progress = progress,
         .bits = image->cluster_bits + 3 - order, .old_bits = image->refblock_bits,
     };
-    int rc = 0;
+}
 
-    if (order == change.old_order)
+static void change_done(struct width_change *change)
+{
+    vec_done(&change->old);
+    vec_done(&change->needed);
+    vec_done(&change->left_out);
+    free(change->block);
+    free(change->batch);
+}
+
+int byre_qcow2_check_refcount_order(struct byre_qcow2 *image, unsigned order, struct byre_error *err)
+{
+    static const struct byre_amend_progress silent;
+    struct width_change change;
+    int rc;
+
+    if (order == image->header.refcount_order)
+        return 0;
+    change_begin(&change, image, order, &silent);
+    pthread_mutex_lock(&image->mutex);
+    rc = plan_locked(&change, err);
+    pthread_mutex_unlock(&image->mutex);
+    change_done(&change);
+    return rc;
+}
+
+int byre_qcow2_set_refcount_order(struct byre_qcow2 *image, unsigned order, const struct byre_amend_progress *progress,
+                                  struct byre_error *err)
+{
+    struct width_change change;
+    int rc;
+
+    if (order == image->header.refcount_order)
         return 0;
     if (image->header.version < 3)
         return byre_error_set(err, -EINVAL, "Refcount widths other than 16 bits require compatibility level 1.1 or "
@@ -421,13 +461,10 @@ int byre_qcow2_set_refcount_order(struct byre_qcow2 *image, unsigned order, cons
     rc = byre_image_settle(image, err);
     if (rc < 0)
         return rc;
+    change_begin(&change, image, order, progress);
     pthread_mutex_lock(&image->mutex);
     rc = change_locked(&change, err);
     pthread_mutex_unlock(&image->mutex);
-    vec_done(&change.old);
-    vec_done(&change.needed);
-    vec_done(&change.left_out);
-    free(change.block);
-    free(change.batch);
+    change_done(&change);
     return rc < 0 ? rc : byre_image_trim(image, err);
 }

@@ -260,10 +260,12 @@ static int activate(struct byre_luks_volume *volume, const struct byre_luks_chan
         slot = free_slot(volume);
     if (slot < 0)
         return byre_error_set(err, -EINVAL, "Can't add a keyslot - all keyslots are in use");
+    if (volume->header.slots[slot].active && !change->force)
+        return byre_error_set(err, -EINVAL, "Refusing to overwrite active keyslot %d - please erase it first", slot);
+    if (change->dry_run)
+        return 0;
     if (!volume->header.slots[slot].active)
         return fill_slot(volume, (unsigned)slot, change, err);
-    if (!change->force)
-        return byre_error_set(err, -EINVAL, "Refusing to overwrite active keyslot %d - please erase it first", slot);
     return overwrite(volume, (unsigned)slot, change, err);
 }
 
@@ -296,7 +298,7 @@ static int erase_one(struct byre_luks_volume *volume, const struct byre_luks_cha
     if (volume->header.slots[slot].active && count_active(volume) == 1 && !change->force)
         return byre_error_set(err, -EINVAL, "Attempt to erase the only active keyslot %u which will erase all the data "
                               "in the image irreversibly - refusing operation", slot);
-    return erase_slot(volume, slot, err);
+    return change->dry_run ? 0 : erase_slot(volume, slot, err);
 }
 
 static int erase_matching(struct byre_luks_volume *volume, const struct byre_luks_change *change,
@@ -318,7 +320,7 @@ static int erase_matching(struct byre_luks_volume *volume, const struct byre_luk
     if (count == count_active(volume) && !change->force)
         return byre_error_set(err, -EINVAL, "All the active keyslots match the (old) password that was given and "
                               "erasing them will erase all the data in the image irreversibly - refusing operation");
-    for (unsigned i = 0; i < BYRE_LUKS_SLOTS; i++) {
+    for (unsigned i = 0; i < BYRE_LUKS_SLOTS && !change->dry_run; i++) {
         int r = found[i] ? erase_slot(volume, i, err) : 0;
 
         if (r < 0)

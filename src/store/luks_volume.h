@@ -50,6 +50,7 @@ struct byre_luks_change {
     const struct byre_secret *old_password; /* erase: of the slots, or of `slot`; or NULL */
     uint64_t iter_time;                /* activate: milliseconds; 0: the default */
     bool force;                        /* erase the last slot, too, or overwrite an active one */
+    bool dry_run;                      /* judge it, and change nothing */
 };
 
 /* Does it, durably.  -EINVAL with qemu-img's words, and nothing is changed, where it makes no sense. */

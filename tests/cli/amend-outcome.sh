@@ -164,10 +164,26 @@ qemu-img create -q -f qcow2 bitmap.qcow2 4M
 qemu-img bitmap --add bitmap.qcow2 b
 run_fails 1 'Cannot downgrade an image with bitmaps$' "$BYRE" amend -o compat=0.10 bitmap.qcow2
 # Nothing is changed where one of several things cannot be.
-md5sum sizes.qcow2 bitmap.qcow2 shared.qcow2 >sums
+qemu-img create -q -f qcow2 -o compat=v2 twice.qcow2 4M
+qemu-io -c 'write -q 0 100k' twice.qcow2
+qemu-img snapshot -c s twice.qcow2
+"$BYRE" create -q --object secret,id=s,data=abc -f qcow2 \
+    -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1 luks.qcow2 1M
+md5sum sizes.qcow2 bitmap.qcow2 shared.qcow2 twice.qcow2 x.qcow2 d.qcow2 luks.qcow2 >sums
 run_fails 1 'Internal snapshots prevent' "$BYRE" amend -o compat=0.10,size=7M,lazy_refcounts=off sizes.qcow2
 run_fails 1 'bitmaps' "$BYRE" amend -o compat=0.10,size=7M,lazy_refcounts=off bitmap.qcow2
 run_fails 1 'Unknown compatibility level 3' "$BYRE" amend -o compat=3,refcount_bits=64 shared.qcow2
+run_fails 1 'refcount entry width to 1 bits' "$BYRE" amend -o compat=1.1,refcount_bits=1 twice.qcow2
+run_fails 1 'v2 image which has snapshots' "$BYRE" amend -o size=7M,lazy_refcounts=off twice.qcow2
+run_fails 1 'File too large' "$BYRE" amend -o refcount_bits=64,lazy_refcounts=on,size=7E x.qcow2
+run_fails 1 'does not fit into the header cluster' "$BYRE" amend -o "refcount_bits=64,data_file=$(text 1 66000 |
+    tr '\n' x)" d.qcow2
+luks=driver=qcow2,encrypt.key-secret=s,file.filename=luks.qcow2
+for keys in encrypt.state=active encrypt.state=active,encrypt.new-secret=no encrypt.state=inactive,encrypt.old-secret=s \
+    encrypt.state=inactive,encrypt.keyslot=0 encrypt.state=active,encrypt.new-secret=s,encrypt.keyslot=0; do
+    run_fails 1 'required to activate|[Nn]o secret|efus' "$BYRE" amend --object secret,id=s,data=abc \
+        -o "lazy_refcounts=on,size=7M,$keys" --image-opts $luks
+done
 run_ok md5sum --status -c sums
 
 # The dirty bit goes with lazy refcounts.

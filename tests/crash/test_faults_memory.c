@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "amend_story.h"
 #include "bitmap_story.h"
 #include "effort.h"
 #include "fault_stories.h"
@@ -110,12 +111,35 @@ static void bitmaps_without_memory(void **state)
     assert_true(tell_of_bitmaps(&(struct trouble){ .begin = begin, .end = end, .opaque = &fault }) > 50);
 }
 
+static void begin_amend(struct byre_store *store, void *opaque, uint64_t nth)
+{
+    (void)store;
+    begin(NULL, opaque, nth);
+}
+
+static bool end_amend(struct byre_store *store)
+{
+    (void)store;
+    return end(NULL);
+}
+
+static void amend_without_memory(void **state)
+{
+    struct amend_trouble trouble = { .begin = begin_amend, .end = end_amend, .leaks = true };
+
+    (void)state;
+    assert_true(tell_of_amend(&trouble) > 50);
+    trouble.opaque = &fault;
+    assert_true(tell_of_amend(&trouble) > 50);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(failed_allocations_fail_their_request),
         cmocka_unit_test(memory_that_is_gone_fails_everything_and_breaks_nothing),
         cmocka_unit_test(bitmaps_without_memory),
+        cmocka_unit_test(amend_without_memory),
     };
 
     return effort_report(cmocka_run_group_tests(tests, NULL, NULL));

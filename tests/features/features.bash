@@ -12,7 +12,7 @@
 #
 # All that is drawn comes from $RANDOM, whose seed is printed; TEST_SEED repeats it.
 
-PASSWORD=(--object 'secret,id=s,data=s3cret')
+PASSWORD=(--object 'secret,id=s,data=s3cret' --object 'secret,id=t,data=another' --object 'secret,id=wrong,data=x')
 declare -A GRANULARITY ENABLED
 
 # choose N: sets CHOICE to one of 0 to N-1.
@@ -92,10 +92,10 @@ features_options() {
     echo "$options"
 }
 
-# access FILE: the options that open it, for --image-opts.
+# access FILE [SECRET]: the options that open it, for --image-opts.
 access() {
     local options=driver=qcow2,file.filename=$1
-    [ $CRYPT = none ] || options+=,encrypt.key-secret=s
+    [ $CRYPT = none ] || options+=,encrypt.key-secret=${2:-s}
     echo "$options"
 }
 
@@ -123,8 +123,8 @@ make_backing() {
 # qemu-img; both make of it what they can, or refuse.
 make_image() {
     local maker=$1 backing=() options program=qemu_encrypts
-    rm -f image.qcow2 image.qcow2.data disk.raw ./*.snap ./*.log
-    SNAPSHOTS=() BITMAPS=() GRANULARITY=() ENABLED=()
+    rm -f image.qcow2 image.qcow2.data disk.raw ./*.snap ./*.log ./*.state
+    SNAPSHOTS=() BITMAPS=() GRANULARITY=() ENABLED=() KEY=s VM_STATE='' STATES=''
     if [ $BACKING != none ]; then
         make_backing
         backing=(-b backing.file -F $BACKING_FORMAT)
@@ -233,6 +233,7 @@ judge() {
         judge_disk "$name.snap" "$IMAGE" -l "snapshot.name=$name"
         judge_disk_of_qemu "$name.snap" "$IMAGE" -l "snapshot.name=$name"
     done
+    judge_vm_state "$VM_STATE" "$IMAGE"
     run_ok "$BYRE" info "${PASSWORD[@]}" --image-opts "$IMAGE"
     assert_equal ${#BITMAPS[@]} "$(grep -c 'granularity: ' <<<"$OUT" || true)" 'the number of bitmaps'
     for name in "${BITMAPS[@]}"; do
@@ -252,6 +253,8 @@ refused() {
     local regex=$1
     shift
     cp image.qcow2 before.qcow2
+    [ $DATA = none ] || cp image.qcow2.data before.data
     run_fails 1 "$regex" "$@"
     assert_same_file before.qcow2 image.qcow2
+    [ $DATA = none ] || assert_same_file before.data image.qcow2.data
 }

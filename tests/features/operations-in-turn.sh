@@ -6,10 +6,13 @@
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/features/features.bash"
 . "$TEST_TOP/tests/features/operations.bash"
+. "$TEST_TOP/tests/features/amend.bash"
+. "$TEST_TOP/tests/features/damage.bash"
+. "$TEST_TOP/tests/features/vm_state.bash"
 
 operations=$(compgen -A function op_)
-rounds=${TEST_ROUNDS:-25}
-[ -z "$TEST_QUICK" ] || rounds=3
+rounds=${TEST_ROUNDS:-8}
+[ -z "$TEST_QUICK" ] || rounds=2
 choose 1000000
 first=${TEST_SEED:-$CHOICE}
 
@@ -32,5 +35,6 @@ for ((round = 0; round < rounds; round++)); do
         [ -z "${TEST_KEEP:-}" ] || cp image.qcow2 "$TEST_KEEP/$step.qcow2"
         judge
     done
+    judge_snapshot_states
 done
 echo "tried: $((rounds * 12)) operations on images with drawn features"

@@ -98,6 +98,7 @@ op_snapshot_create() {
     fi
     SNAPSHOTS+=("$name")
     cp disk.raw $name.snap
+    echo -n "$VM_STATE" >$name.state
 }
 
 op_snapshot_apply() {
@@ -112,6 +113,7 @@ op_snapshot_apply() {
     fi
     run_ok "$BYRE" snapshot -a "$name" "${PASSWORD[@]}" --image-opts "$IMAGE"
     cp "$name.snap" disk.raw
+    VM_STATE=$(cat "$name.state")
     SHRUNK=yes
     SIZE=$(file_size disk.raw)
 }
@@ -198,6 +200,7 @@ op_resize() {
     elif [ $SHRUNK ] || { [ $VERSION = 2 ] && [ $BACKING != none ]; }; then
         TOOL=$BYRE
     fi
+    [ -z "$STATES" ] && [ $DATA$CRYPT != rawluks ] || TOOL=$BYRE
     if [ $SIZE -gt $size ] && one_in 3; then
         TOOL=$BYRE
         pick metadata falloc full
@@ -211,6 +214,7 @@ op_resize() {
     fi
     run_ok "$TOOL" resize -q "${more[@]}" "${PASSWORD[@]}" --image-opts "$IMAGE" $SIZE
     truncate -s $SIZE disk.raw
+    VM_STATE=
     for name in "${BITMAPS[@]}"; do
         echo "size $SIZE" >>"$name.log"
     done
@@ -243,6 +247,43 @@ op_convert() {
             -o "$(features_options copy.qcow2)" "$IMAGE" copy.qcow2
         judge_copy
     ) || fail 'in the copy'
+}
+
+# The disk comes out of an image with the encryption of old, or out of a snapshot of that: for reading only.
+op_convert_aes() {
+    local source=disk.raw more=() seed options
+    local old=driver=qcow2,encrypt.key-secret=s,file.filename=aes.qcow2
+    choose 1000000
+    seed=$CHOICE
+    pick compat=v2 compat=v3 compat=v3,refcount_bits=8
+    options=$PICKED
+    pick 512 4096 65536
+    options+=,cluster_size=$PICKED,encrypt.format=aes,encrypt.key-secret=s
+    say "convert of an image with $options"
+    rm -f aes.qcow2
+    qemu-img convert "${PASSWORD[@]}" -f raw -O qcow2 -o $options disk.raw aes.qcow2
+    if one_in 2; then
+        qemu-img snapshot "${PASSWORD[@]}" -c old --image-opts $old
+        qemu_io "${PASSWORD[@]}" -c 'write -q -P 99 0 512' --image-opts $old
+        more=(-l old)
+    fi
+    md5sum aes.qcow2 >aes.sum
+    refused_aes "$BYRE" amend -q "${PASSWORD[@]}" -o lazy_refcounts=off --image-opts $old
+    (
+        RANDOM=$seed
+        draw_features
+        BACKING=none
+        rm -f copy.qcow2 copy.qcow2.data
+        run_ok "$BYRE" convert "${PASSWORD[@]}" "${more[@]}" --image-opts -O qcow2 \
+            -o "$(features_options copy.qcow2)" $old copy.qcow2
+        judge_copy
+    ) || fail 'in the copy'
+    run_ok md5sum --status -c aes.sum
+}
+
+refused_aes() {
+    run_fails 1 'AES-CBC encryption .* is for reading only' "$@"
+    run_ok md5sum --status -c aes.sum
 }
 
 # What op_convert has made.

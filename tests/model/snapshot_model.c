@@ -21,6 +21,7 @@
 #include "qcow2/header_read.h"
 #include "qcow2/image.h"
 #include "snapshot_model.h"
+#include "store/memory.h"
 
 enum { STATE_BYTES = 700 };
 
@@ -41,11 +42,16 @@ static void flat_done(struct flat *flat)
 
 void snapshot_model_new(struct snapshot_model *model, const struct byre_qcow2_create_options *options)
 {
+    struct byre_qcow2_create_options with_data = *options;
+
     *model = (struct snapshot_model){ .disk = { .size = options->size } };
     model->disk.bytes = calloc(1, options->size + 1);
     assert_non_null(model->disk.bytes);
     assert_int_equal(record_store_new(NULL, 0, &model->store), 0);
-    assert_int_equal(byre_qcow2_create(model->store, options, &model->image, &model->err), 0);
+    if (options->data_file)
+        assert_int_equal(byre_memory_new(NULL, 0, &model->data, NULL), 0);
+    with_data.data = model->data;
+    assert_int_equal(byre_qcow2_create(model->store, &with_data, &model->image, &model->err), 0);
     assert_int_equal(byre_qcow2_seal(model->image, &model->err), 0);
     assert_int_equal(snapshot_model_close(model), 0);
     assert_int_equal(snapshot_model_open(model), 0);
@@ -58,6 +64,8 @@ void snapshot_model_done(struct snapshot_model *model)
         (void)byre_qcow2_close(model->image, NULL);
     if (model->store)
         byre_store_close(model->store);
+    if (model->data)
+        byre_store_close(model->data);
     flat_done(&model->disk);
     for (unsigned i = 0; i < SNAPSHOT_MODEL_MAX; i++)
         flat_done(&model->snapshots[i]);
@@ -73,9 +81,20 @@ void snapshot_model_copy(const struct snapshot_model *model, struct snapshot_mod
     }
 }
 
+static int give_data(void *opaque, const struct byre_qcow2_header *header, struct byre_store **ret_data,
+                     struct byre_error *err)
+{
+    (void)header;
+    (void)err;
+    *ret_data = opaque;
+    return 0;
+}
+
 int snapshot_model_open(struct snapshot_model *model)
 {
-    const struct byre_qcow2_open_options options = { .writable = true, .cache_bytes = 1 };
+    const struct byre_qcow2_open_options options = { .writable = true, .cache_bytes = 1,
+                                                     .open_data = model->data ? give_data : NULL,
+                                                     .opaque = model->data };
 
     int rc = byre_qcow2_open(model->store, &options, &model->image, &model->err);
 
@@ -251,7 +270,8 @@ static int read_all(struct byre_qcow2 *image, struct byre_store *store, uint8_t 
 static int judge(const struct snapshot_model *model, struct byre_store *store,
                  const struct byre_snapshot_selector *which, const struct flat *flat)
 {
-    const struct byre_qcow2_open_options options = { .snapshot = which };
+    const struct byre_qcow2_open_options options = { .snapshot = which, .open_data = model->data ? give_data : NULL,
+                                                     .opaque = model->data };
     struct byre_error err = BYRE_ERROR_INIT;
     struct byre_qcow2 *image;
     uint8_t *bytes = malloc(flat->size + 1), state[STATE_BYTES];
@@ -266,7 +286,8 @@ static int judge(const struct snapshot_model *model, struct byre_store *store,
     }
     if (byre_qcow2_header(image)->size != flat->size)
         what = "size";
-    else if (read_all(image, store, bytes, flat->size) < 0 || memcmp(bytes, flat->bytes, flat->size) != 0)
+    else if (read_all(image, byre_qcow2_data(image), bytes, flat->size) < 0 ||
+             memcmp(bytes, flat->bytes, flat->size) != 0)
         what = "contents";
     else if (flat->state && (byre_qcow2_read_vm_state(image, 0, state, sizeof state, NULL) < 0 ||
                              state[0] != flat->state || state[STATE_BYTES - 1] != flat->state))

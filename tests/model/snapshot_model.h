@@ -21,6 +21,7 @@ struct flat {
 
 struct snapshot_model {
     struct byre_store *store;
+    struct byre_store *data;  /* the data file of an image that has one, or NULL; it records nothing */
     struct byre_qcow2 *image; /* NULL: closed */
     struct flat disk, snapshots[SNAPSHOT_MODEL_MAX];
     unsigned pattern;

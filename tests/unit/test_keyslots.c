@@ -88,6 +88,12 @@ static void try_slots(const char *format)
     change(disk, (struct byre_keyslot_change){ .keyslot = -1, .old_secret = "a" },
            "All the active keyslots match the (old) password that was given and erasing them will erase all the data "
            "in the image irreversibly - refusing operation");
+    change(disk, (struct byre_keyslot_change){ .active = true, .keyslot = 6, .new_secret = "b", .iter_time = 1,
+                                               .dry_run = true }, NULL);
+    change(disk, (struct byre_keyslot_change){ .keyslot = 0, .force = true, .dry_run = true }, NULL);
+    change(disk, (struct byre_keyslot_change){ .keyslot = -1, .old_secret = "a", .force = true, .dry_run = true },
+           NULL);
+    assert_true(opens(format, "a") && !opens(format, "b"));
     change(disk, (struct byre_keyslot_change){ .active = true, .keyslot = 6, .new_secret = "b", .iter_time = 1 }, NULL);
     assert_true(opens(format, "a") && opens(format, "b") && !opens(format, "c"));
     change(disk, (struct byre_keyslot_change){ .keyslot = -1 },
