@@ -198,9 +198,10 @@ run_fails 1 'nothing in .* looks like a part of a qcow2 image' "$BYRE" recover -
 assert_missing x
 
 # while another program writes, with -U only
-exec 8<>image.qcow2
-qemu-io -f qcow2 -c 'sleep 3000' image.qcow2 >io.out 2>&1 &
+mkfifo orders
+qemu-io -f qcow2 image.qcow2 <orders >io.out 2>&1 &
 holder=$!
+exec 8>orders
 deadline=$((SECONDS + 20))
 until ! "$BYRE" info image.qcow2 >info.out 2>&1; do
     [ "$SECONDS" -lt "$deadline" ] || fail 'qemu-io takes no lock'
@@ -211,4 +212,5 @@ assert_equal 0 "$CODE" "exit code of recover -U ($ERR)"
 rm x
 run "$BYRE" recover --force-share image.qcow2 x
 assert_equal 0 "$CODE" "exit code of recover --force-share ($ERR)"
-wait "$holder" || true
+exec 8>&-
+wait "$holder"
