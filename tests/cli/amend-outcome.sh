@@ -39,7 +39,7 @@ about() {
 while read -r file words; do
     # shellcheck disable=SC2086 # several words
     alike "$file.qcow2" amend -o $words "$file.qcow2"
-done <<'END'
+done < <(sampled <<'END'
 x size=6M
 x size=2M
 x size=4M
@@ -133,6 +133,7 @@ d data_file_raw=on
 r data_file_raw=on
 r data_file_raw=off
 END
+)
 alike x.qcow2 amend -p -q -f qcow2 -t writeback -o size=5M x.qcow2
 alike d.qcow2 amend -o data_file=d.raw,data_file_raw=off,lazy_refcounts=on d.qcow2
 alike over.qcow2 amend -o backing_file=x.raw,backing_fmt=raw,size=9M,compat=v2 over.qcow2

@@ -3,6 +3,7 @@
 # Bitmaps that byre has written say the same to qemu as those that qemu has written after the same requests, and byre
 # makes the same of those that qemu has written.
 . "$(dirname "$0")/../lib.sh"
+. "$TEST_TOP/tests/stored_bitmap.bash"
 
 # dirty IMAGE BITMAP: the map of the bitmap, as an NBD client of qemu-nbd sees it.
 dirty() {
@@ -24,38 +25,10 @@ stop_server() {
 }
 clean_up stop_server
 
-# stored IMAGE BITMAP: the runs of its set bits, from the bytes of the file, as the specification has it.
-stored() {
-    perl -e 'use strict; local $/; open my $f, "<:raw", $ARGV[0] or die; my $d = <$f>;
-        my ($cs, $size, $at) = (1 << unpack("x20N", $d), unpack("x24Q>", $d), unpack("x100N", $d));
-        for (;; $at += 8 + ((unpack("x$at x4 N", $d) + 7) & ~7)) {
-            my ($type, $n, $hoff) = (unpack("x$at N", $d), unpack("x$at x8 N", $d), unpack("x$at x24 Q>", $d));
-            die "no bitmaps" if !$type;
-            next if $type != 0x23852875;
-            for (1 .. $n) {
-                my ($table, $count, $flags, $t, $g, $nl, $el) = unpack("x$hoff Q>NNCCnN", $d);
-                my $name = substr($d, $hoff + 24 + $el, $nl);
-                $hoff += (24 + $el + $nl + 7) & ~7;
-                next if $name ne $ARGV[1];
-                print "flags $flags granularity $g table $count\n";
-                my $bits = "";
-                for my $e (unpack("x$table (Q>)$count", $d)) {
-                    my $o = $e & 0xfffffffffffe00;
-                    $bits .= $o ? unpack("x$o b" . $cs * 8, $d) : ($e & 1) x ($cs * 8);
-                }
-                my $valid = int(($size + (1 << $g) - 1) / (1 << $g));
-                die "bits behind the end" if substr($bits, $valid) =~ /1/;
-                printf "%d+%d\n", $-[0], $+[0] - $-[0] while $bits =~ /1+/g;
-                exit 0;
-            }
-            die "no bitmap $ARGV[1]";
-        }' "$1" "$2"
-}
-
 # same_bitmap A B BITMAP: what is stored.  seen_alike: what qemu sees.
 same_bitmap() {
-    stored "$1" "$3" >wanted
-    stored "$2" "$3" >found
+    stored "$3" "$1" >wanted
+    stored "$3" "$2" >found
     assert_same_file wanted found
 }
 seen_alike() {
