@@ -62,7 +62,7 @@ static void print_help(void)
            "Creates, examines and converts qcow2 and raw disk images.\n\nCommands:\n", byre_program_name());
     for (unsigned i = 0; i < ARRAY_LEN(verbs); i++)
         printf("  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
-    printf("\n'%s COMMAND --help' lists the options of a command.\n\nSupported formats: qcow2 raw\n",
+    printf("\n'%s COMMAND --help' lists the options of a command.\n\nSupported formats: luks qcow2 raw\n",
            byre_program_name());
 }
 
