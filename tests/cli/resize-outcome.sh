@@ -10,19 +10,6 @@ qemu-img create -q -f qcow2 -o compat=v2 v2.qcow2 4M
 qemu-img snapshot -c s v2.qcow2
 qemu-img create -q -f qcow2 -b x.raw -F raw overlay.qcow2
 
-# alike FILE ARGUMENT...: the same texts, and the same disk afterwards.
-alike() {
-    local file=$1 theirs
-    shift
-    cp "$file" .kept
-    "$THEIRS" "$@" >.log 2>&1 </dev/null || true
-    theirs=$(about_image "$file")
-    cp .kept "$file"
-    same_on_copy "$file" "$@"
-    assert_equal "$theirs" "$(about_image "$file")" "image after $*"
-    cp .kept "$file"
-}
-
 for file in x.qcow2 x.raw; do
     format=${file#x.}
     while read -r -a words; do

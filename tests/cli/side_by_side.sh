@@ -122,3 +122,21 @@ same_table() {
     done
     set +f
 }
+
+# What is told of an image by alike, and what is to hold of byre's.
+ABOUT=about_image
+AFTER_OURS=:
+
+# alike FILE ARGUMENT...: the same texts, and the same image afterwards; it is then put back.
+alike() {
+    local file=$1 theirs
+    shift
+    cp "$file" .kept
+    "$THEIRS" "$@" >.log 2>&1 </dev/null || true
+    theirs=$("$ABOUT" "$file")
+    cp .kept "$file"
+    same_on_copy "$file" "$@"
+    assert_equal "$theirs" "$("$ABOUT" "$file")" "image after $*"
+    "$AFTER_OURS" "$file"
+    cp .kept "$file"
+}

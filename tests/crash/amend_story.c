@@ -17,13 +17,9 @@
 #include "effort.h"
 #include "qcow2/amend.h"
 #include "qcow2/header_read.h"
+#include "story.h"
 
 #define K 1024ULL
-
-static void ok(int rc)
-{
-    assert_int_equal(rc, 0);
-}
 
 static const struct byre_amend_progress silent;
 

@@ -16,6 +16,7 @@
 #include "effort.h"
 #include "fault_stories.h"
 #include "qcow2/snapshot.h"
+#include "story.h"
 
 #define K 1024ULL
 
@@ -71,11 +72,6 @@ static void reopen(struct guest *guest)
     if (guest->image)
         (void)guest_close(guest);
     (void)guest_open(guest);
-}
-
-static void ok(int rc)
-{
-    assert_int_equal(rc, 0);
 }
 
 /* --- stories --- */

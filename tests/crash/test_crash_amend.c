@@ -19,13 +19,9 @@
 #include "crash_states.h"
 #include "effort.h"
 #include "qemu_check.h"
+#include "story.h"
 
 #define K 1024ULL
-
-static void ok(int rc)
-{
-    assert_int_equal(rc, 0);
-}
 
 /* --- judging --- */
 
