@@ -32,9 +32,9 @@ static void export_free(struct byre_nbd_export *export)
     free(export);
 }
 
-static int add_context(struct byre_nbd_export *export, const char *name)
+static int add_context(struct byre_nbd_export *export, enum byre_nbd_context_kind kind, const char *name)
 {
-    struct byre_nbd_context context = { .name = strdup(name) };
+    struct byre_nbd_context context = { kind, strdup(name) };
 
     if (!context.name)
         return -ENOMEM;
@@ -65,9 +65,9 @@ static int fill_in(struct byre_nbd_export *export, const struct byre_nbd_export_
     export->description = options->description ? strdup(options->description) : NULL;
     if (!export->name || (options->description && !export->description))
         return -ENOMEM;
-    if (add_context(export, "base:allocation") < 0)
+    if (add_context(export, BYRE_NBD_CONTEXT_ALLOCATION, "base:allocation") < 0)
         return -ENOMEM;
-    return options->allocation_depth ? add_context(export, "qemu:allocation-depth") : 0;
+    return options->allocation_depth ? add_context(export, BYRE_NBD_CONTEXT_DEPTH, "qemu:allocation-depth") : 0;
 }
 
 int byre_nbd_export_new(struct byre_disk *disk, const struct byre_nbd_export_options *options,

@@ -17,9 +17,15 @@
 #include "base/vec.h"
 #include "byre/disk.h"
 
-/* What a client can ask the status of: its place in this list is its id. */
+enum byre_nbd_context_kind {
+    BYRE_NBD_CONTEXT_ALLOCATION, /* base:allocation */
+    BYRE_NBD_CONTEXT_DEPTH,      /* qemu:allocation-depth */
+};
+
+/* What a client can ask the status of: its place in the export's list is its id. */
 struct byre_nbd_context {
-    char *name; /* "base:allocation" and the like */
+    enum byre_nbd_context_kind kind;
+    char *name;
 };
 
 struct byre_nbd_export {
