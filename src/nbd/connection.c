@@ -37,7 +37,8 @@ int byre_nbd_connection_new(struct byre_nbd_loop *loop, int fd, struct byre_nbd_
     uint8_t *in = malloc(IN_BYTES);
 
     if (!connection || !in ||
-        byre_nbd_negotiation_start(&connection->negotiation, shared->exports, shared->tls, &connection->greetings) < 0) {
+        byre_nbd_negotiation_start(&connection->negotiation, shared->exports, shared->tls,
+                                   &connection->greetings) < 0) {
         free(connection);
         free(in);
         close(fd);

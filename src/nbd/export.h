@@ -2,8 +2,8 @@
 /*
  * Exports: the disks that a server offers, by their names.
  *
- *   E1. An export lives as long as somebody refers to it: the set, and each connection that uses it.  Its disk is closed
- *       with it.
+ *   E1. An export lives as long as somebody refers to it: the set, and each connection that uses it.  Its disk is
+ *       closed with it.
  *   E2. A set may change while it is looked at: one lock is around its list, and what is found is referred to.
  */
 #ifndef BYRE_NBD_EXPORT_H

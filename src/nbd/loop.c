@@ -348,8 +348,11 @@ static void work(struct byre_nbd_loop *loop)
             submit(loop->lanes.ptr[i]);
         for (size_t i = 0; i < loop->lanes.len; i++)
             more = reap(loop->lanes.ptr[i]) || more;
-        for (size_t i = 0; i < loop->lanes.len; i++)
-            more = more || (loop->lanes.ptr[i]->batch.len && byre_queue_pending(loop->lanes.ptr[i]->queue) < QUEUE_DEPTH);
+        for (size_t i = 0; i < loop->lanes.len; i++) {
+            const struct byre_nbd_lane *lane = loop->lanes.ptr[i];
+
+            more = more || (lane->batch.len && byre_queue_pending(lane->queue) < QUEUE_DEPTH);
+        }
     }
     TAILQ_FOREACH(connection, &loop->marked, mark)
         byre_nbd_connection_send(connection);
