@@ -35,6 +35,7 @@ enum {
 static const struct byre_option options[] = {
     { 'A', "allocation-depth", NULL, "offer the metadata context qemu:allocation-depth" },
     { 'b', "bind", "HOST", "the address to listen at (default: all of this machine)" },
+    { 'B', "bitmap", "NAME", "offer the dirty bitmap qemu:dirty-bitmap:NAME; may be repeated" },
     { 'D', "description", "TEXT", "what the export is, for people" },
     { 'e', "shared", "NUM", "clients at a time (default: 1; 0: any number)" },
     { 'f', "format", "FMT", "format of the image (default: found out)" },
@@ -151,6 +152,10 @@ static int read_option(int id, const char *text, struct byre_nbd_command_line *l
 {
     switch (id) {
     case 'A': line->allocation_depth = true; break;
+    case 'B':
+        if (vec_push(&line->bitmaps, text) < 0)
+            byre_die_no_memory();
+        break;
     case 'b': line->bind = text; break;
     case 'D': return read_name("export description", text, &line->description);
     case 'e': return read_number("shared device number", text, CLIENTS_MAX, &line->clients_max);
@@ -165,6 +170,11 @@ static int read_option(int id, const char *text, struct byre_nbd_command_line *l
     default: return read_long(id, text, line);
     }
     return 0;
+}
+
+void byre_nbd_command_line_done(struct byre_nbd_command_line *line)
+{
+    vec_done(&line->bitmaps);
 }
 
 static int check(const struct byre_nbd_command_line *line)

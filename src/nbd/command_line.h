@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "base/vec.h"
 #include "byre/disk.h"
 #include "byre/queue.h"
 #include "cli/options.h"
@@ -19,10 +20,14 @@ struct byre_nbd_command_line {
     struct byre_open_options open;
     bool image_opts, read_only, allocation_depth, persistent, fork, verbose;
     unsigned clients_max, handshake_seconds;
+    VEC(const char *) bitmaps;
     char node_options[64];      /* of --discard: for open.options */
 };
 
 extern const struct byre_verb byre_verb_serve;
+
+/* The rest of the command line's memory. */
+void byre_nbd_command_line_done(struct byre_nbd_command_line *line);
 
 /* 0, or -1 when the program is to end with *ret_exit_code. */
 int byre_nbd_command_line_read(int argc, char **argv, struct byre_nbd_command_line *ret_line, int *ret_exit_code);

@@ -7,11 +7,13 @@
 #include "nbd/export.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/arith.h"
 #include "base/cleanup.h"
+#include "byre/bitmap.h"
 #include "nbd/protocol.h"
 
 #define BLOCK_PREFERRED 4096u
@@ -59,6 +61,58 @@ static uint16_t flags_of(const struct byre_nbd_export_options *options)
     return (uint16_t)flags;
 }
 
+struct search_for {
+    const char *name;
+    bool found, enabled, usable;
+};
+
+static int look_at_bitmap(void *opaque, const struct byre_bitmap_status *status)
+{
+    struct search_for *search = opaque;
+
+    if (strcmp(status->name, search->name) != 0)
+        return 0;
+    search->found = true;
+    search->enabled = status->enabled;
+    search->usable = !status->inconsistent;
+    return 1;
+}
+
+/* May it be shown?  One that follows writes cannot be where there are none, as qemu-nbd has it. */
+static int check_bitmap(struct byre_disk *disk, const char *name, bool read_only, struct byre_error *err)
+{
+    struct search_for search = { .name = name };
+    int rc = byre_bitmap_list(disk, look_at_bitmap, &search, err);
+
+    if (rc < 0)
+        return rc;
+    if (!search.found)
+        return byre_error_set(err, -ENOENT, "Bitmap '%s' is not found", name);
+    if (!search.usable)
+        return byre_error_set(err, -EINVAL, "Bitmap '%s' is inconsistent and cannot be used", name);
+    if (search.enabled && read_only)
+        return byre_error_set(err, -EINVAL, "Enabled bitmap '%s' incompatible with readonly export", name);
+    return 0;
+}
+
+static int add_bitmaps(struct byre_nbd_export *export, const struct byre_nbd_export_options *options,
+                       struct byre_disk *disk, struct byre_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < options->bitmap_count && rc == 0; i++) {
+        char *name = NULL;
+
+        rc = check_bitmap(disk, options->bitmaps[i], options->read_only, err);
+        if (rc == 0 && asprintf(&name, BYRE_NBD_BITMAP_PREFIX "%s", options->bitmaps[i]) < 0)
+            rc = no_memory(err);
+        if (rc == 0 && add_context(export, BYRE_NBD_CONTEXT_BITMAP, name) < 0)
+            rc = no_memory(err);
+        free(name);
+    }
+    return rc;
+}
+
 static int fill_in(struct byre_nbd_export *export, const struct byre_nbd_export_options *options)
 {
     export->name = strdup(options->name);
@@ -74,12 +128,13 @@ int byre_nbd_export_new(struct byre_disk *disk, const struct byre_nbd_export_opt
                         struct byre_nbd_export **ret_export, struct byre_error *err)
 {
     struct byre_nbd_export *export = calloc(1, sizeof *export);
+    int rc = !export || fill_in(export, options) < 0 ? no_memory(err) : add_bitmaps(export, options, disk, err);
 
-    if (!export || fill_in(export, options) < 0) {
+    if (rc < 0) {
         if (export)
             export_free(export);
         (void)byre_close(disk, NULL);
-        return no_memory(err);
+        return rc;
     }
     export->references = 1;
     export->disk = disk;

@@ -20,6 +20,7 @@
 enum byre_nbd_context_kind {
     BYRE_NBD_CONTEXT_ALLOCATION, /* base:allocation */
     BYRE_NBD_CONTEXT_DEPTH,      /* qemu:allocation-depth */
+    BYRE_NBD_CONTEXT_BITMAP,     /* qemu:dirty-bitmap:NAME */
 };
 
 /* What a client can ask the status of: its place in the export's list is its id. */
@@ -27,6 +28,14 @@ struct byre_nbd_context {
     enum byre_nbd_context_kind kind;
     char *name;
 };
+
+#define BYRE_NBD_BITMAP_PREFIX "qemu:dirty-bitmap:"
+
+/* The bitmap that a context of that kind shows. */
+static inline const char *byre_nbd_context_bitmap(const struct byre_nbd_context *context)
+{
+    return context->name + sizeof BYRE_NBD_BITMAP_PREFIX - 1;
+}
 
 struct byre_nbd_export {
     atomic_uint references;
@@ -44,9 +53,11 @@ struct byre_nbd_export_options {
     bool read_only;
     bool shared;             /* several clients at once */
     bool allocation_depth;   /* qemu:allocation-depth */
+    const char *const *bitmaps; /* dirty bitmaps of the image that are offered; may be NULL where bitmap_count is 0 */
+    size_t bitmap_count;
 };
 
-/* Takes the disk, also when it fails. */
+/* Takes the disk, also when it fails.  -ENOENT, -EINVAL: there is no such bitmap, or it cannot be offered. */
 int byre_nbd_export_new(struct byre_disk *disk, const struct byre_nbd_export_options *options,
                         struct byre_nbd_export **ret_export, struct byre_error *err);
 struct byre_nbd_export *byre_nbd_export_ref(struct byre_nbd_export *export);

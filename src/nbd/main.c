@@ -107,6 +107,8 @@ static int add_export(const struct byre_nbd_command_line *line, struct byre_nbd_
         .read_only = line->read_only,
         .shared = line->clients_max != 1,
         .allocation_depth = line->allocation_depth,
+        .bitmaps = line->bitmaps.ptr,
+        .bitmap_count = line->bitmaps.len,
     };
     struct byre_error err = BYRE_ERROR_INIT;
     struct byre_nbd_export *export;
@@ -209,6 +211,7 @@ int main(int argc, char **argv)
         if (exit_code == 0)
             exit_code = run(&line);
     }
+    byre_nbd_command_line_done(&line);
     byre_objects_done();
     return exit_code;
 }

@@ -13,6 +13,7 @@
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "base/endian.h"
+#include "byre/bitmap.h"
 
 #define PIECES_MAX  64u        /* of a read: chunks of its reply */
 #define HOLE_MIN    4096u      /* a shorter one is sent as zeros */
@@ -121,8 +122,11 @@ int byre_nbd_slow_cache(struct byre_nbd_op *op)
 
 /* --- the status of blocks ---------------------------------------------------------------------------------- */
 
+#define STATE_DIRTY 1u /* qemu:dirty-bitmap */
+
 struct status {
     enum byre_nbd_context_kind kind;
+    uint64_t goff; /* of what comes next */
     unsigned count, most;
     struct {
         uint64_t length, flags;
@@ -138,20 +142,46 @@ static uint64_t flags_of(enum byre_nbd_context_kind kind, const struct byre_exte
     return zero ? NBD_STATE_HOLE | NBD_STATE_ZERO : 0;
 }
 
-static int add_status(void *opaque, const struct byre_extent *extent)
+/* 1: there is no room for more. */
+static int add_run(struct status *status, uint64_t length, uint64_t flags)
 {
-    struct status *status = opaque;
-    uint64_t flags = flags_of(status->kind, extent);
-
+    status->goff += length;
     if (status->count && status->list[status->count - 1].flags == flags) {
-        status->list[status->count - 1].length += extent->length;
+        status->list[status->count - 1].length += length;
         return 0;
     }
     if (status->count == status->most)
         return 1;
-    status->list[status->count].length = extent->length;
+    status->list[status->count].length = length;
     status->list[status->count++].flags = flags;
     return 0;
+}
+
+static int add_extent(void *opaque, const struct byre_extent *extent)
+{
+    struct status *status = opaque;
+
+    return add_run(status, extent->length, flags_of(status->kind, extent));
+}
+
+/* A dirty range, and the clean one before it. */
+static int add_range(void *opaque, uint64_t goff, uint64_t length)
+{
+    struct status *status = opaque;
+    int full = goff > status->goff ? add_run(status, goff - status->goff, 0) : 0;
+
+    return full ? full : add_run(status, length, STATE_DIRTY);
+}
+
+static int bitmap_status(const struct byre_nbd_op *op, struct status *status, const char *name, struct byre_error *err)
+{
+    uint64_t end = op->request.goff + op->request.length;
+    int rc = byre_bitmap_ranges(op->terms->export->disk, name, op->request.goff, op->request.length, add_range, status,
+                                err);
+
+    if (rc == 0 && status->goff < end)
+        rc = add_run(status, end - status->goff, 0);
+    return rc;
 }
 
 /* A chunk with the extents of one context; the client asks again for what it does not have. */
@@ -220,12 +250,17 @@ static int read_wishes(struct byre_nbd_op *op, uint32_t ids[BYRE_NBD_CONTEXTS_MA
 static int status_of(struct byre_nbd_op *op, struct status *status, uint32_t id, bool last)
 {
     const struct byre_nbd_export *export = op->terms->export;
+    const struct byre_nbd_context *context = &export->contexts.ptr[id];
     int rc;
 
-    status->kind = export->contexts.ptr[id].kind;
+    status->kind = context->kind;
+    status->goff = op->request.goff;
     status->count = 0;
     status->most = op->request.flags & NBD_CMD_FLAG_REQ_ONE ? 1 : STATUS_MAX;
-    rc = byre_extents(export->disk, op->request.goff, op->request.length, add_status, status, &op->err);
+    if (context->kind == BYRE_NBD_CONTEXT_BITMAP)
+        rc = bitmap_status(op, status, byre_nbd_context_bitmap(context), &op->err);
+    else
+        rc = byre_extents(export->disk, op->request.goff, op->request.length, add_extent, status, &op->err);
     return rc < 0 ? rc : put_status(op, status, id, last);
 }
 

@@ -77,24 +77,24 @@ run_ok "$BYRE" check -q image.qcow2
 assert_equal '' "$(qemu-io -f qcow2 -c 'read -q -P 8 0 512k' image.qcow2 | grep -i fail || true)" "what was flushed"
 
 # places where no server can be
-run_fails 1 'UNIX socket path .* is too long' "$SERVER" -k "$(printf 'x%.0s' {1..200})" image.qcow2
-run_fails 1 'Failed to bind socket to /nowhere/socket: No such file or directory' "$SERVER" -k /nowhere/socket image.qcow2
+run_fails 1 'UNIX socket path .* is too long' timeout 20 "$SERVER" -k "$(printf 'x%.0s' {1..200})" image.qcow2
+run_fails 1 'Failed to bind socket to /nowhere/socket: No such file or directory' timeout 20 "$SERVER" -k /nowhere/socket image.qcow2
 : >file
-run_fails 1 'Failed to bind socket to file: Address already in use' "$SERVER" -k file image.qcow2
+run_fails 1 'Failed to bind socket to file: Address already in use' timeout 20 "$SERVER" -k file image.qcow2
 assert_equal 0 "$(file_size file)" "the file"
 start_server -t -r -e 0 image.qcow2
-run_fails 1 'Address already in use' "$SERVER" -k socket -r image.qcow2
+run_fails 1 'Address already in use' timeout 20 "$SERVER" -k socket -r image.qcow2
 stop_server
-run_fails 1 'address resolution failed for no.such.host.invalid:10809' "$SERVER" -b no.such.host.invalid image.qcow2
-run_fails 1 "Invalid port '70000'" "$SERVER" -p 70000 image.qcow2
-run_fails 1 "Invalid shared device number 'x'" "$SERVER" -e x image.qcow2
-run_fails 1 "Invalid handshake limit '-1'" "$SERVER" --handshake-limit=-1 image.qcow2
-run_fails 1 "Invalid discard mode 'x'" "$SERVER" --discard=x image.qcow2
-run_fails 1 "Failed to parse detect_zeroes mode" "$SERVER" --detect-zeroes=x image.qcow2
-run_fails 1 "Unknown driver 'vmdk'" "$SERVER" -f vmdk image.qcow2
-run_fails 1 'has neither an address' "$SERVER" -k socket -p 1 image.qcow2
-run_fails 1 'is too long' "$SERVER" -x "$(printf 'x%.0s' {1..4097})" image.qcow2
-run_fails 1 'missing' "$SERVER" -k socket missing
-run_fails 1 'Cannot write the pid file' "$SERVER" -k socket --pid-file=/nowhere/pid image.qcow2
-run_fails 1 'Cannot write the pid file' "$SERVER" --fork -k socket --pid-file=/nowhere/pid image.qcow2
-run_fails 1 'Expecting the name of one image' "$SERVER"
+run_fails 1 'address resolution failed for no.such.host.invalid:10809' timeout 20 "$SERVER" -b no.such.host.invalid image.qcow2
+run_fails 1 "Invalid port '70000'" timeout 20 "$SERVER" -p 70000 image.qcow2
+run_fails 1 "Invalid shared device number 'x'" timeout 20 "$SERVER" -e x image.qcow2
+run_fails 1 "Invalid handshake limit '-1'" timeout 20 "$SERVER" --handshake-limit=-1 image.qcow2
+run_fails 1 "Invalid discard mode 'x'" timeout 20 "$SERVER" --discard=x image.qcow2
+run_fails 1 "Failed to parse detect_zeroes mode" timeout 20 "$SERVER" --detect-zeroes=x image.qcow2
+run_fails 1 "Unknown driver 'vmdk'" timeout 20 "$SERVER" -f vmdk image.qcow2
+run_fails 1 'has neither an address' timeout 20 "$SERVER" -k socket -p 1 image.qcow2
+run_fails 1 'is too long' timeout 20 "$SERVER" -x "$(printf 'x%.0s' {1..4097})" image.qcow2
+run_fails 1 'missing' timeout 20 "$SERVER" -k socket missing
+run_fails 1 'Cannot write the pid file' timeout 20 "$SERVER" -k socket --pid-file=/nowhere/pid image.qcow2
+run_fails 1 'Cannot write the pid file' timeout 20 "$SERVER" --fork -k socket --pid-file=/nowhere/pid image.qcow2
+run_fails 1 'Expecting the name of one image' timeout 20 "$SERVER"
