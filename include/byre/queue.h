@@ -32,7 +32,7 @@ void byre_workers_free(struct byre_workers *workers);
 
 enum byre_op {
     BYRE_OP_READ,         /* as byre_pread, into the vector */
-    BYRE_OP_WRITE,        /* as byre_pwrite, from the vector */
+    BYRE_OP_WRITE,        /* as byre_pwritev, from the vector, with its flags */
     BYRE_OP_WRITE_ZEROES, /* as byre_write_zeroes, with its flags */
     BYRE_OP_DISCARD,      /* as byre_discard */
     BYRE_OP_FLUSH,        /* as byre_flush: covers what was reaped before it was submitted, on any queue */

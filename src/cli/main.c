@@ -15,6 +15,7 @@
 #include "cli/message.h"
 #include "cli/objects.h"
 #include "cli/progress.h"
+#include "cli/sibling.h"
 #include "cli/verbs.h"
 
 /* GnuTLS is set up where it is used: most commands need none. */
@@ -62,6 +63,7 @@ static void print_help(void)
            "Creates, examines and converts qcow2 and raw disk images.\n\nCommands:\n", byre_program_name());
     for (unsigned i = 0; i < ARRAY_LEN(verbs); i++)
         printf("  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
+    byre_sibling_help();
     printf("\n'%s COMMAND --help' lists the options of a command.\n\nSupported formats: luks qcow2 raw\n",
            byre_program_name());
 }
@@ -93,6 +95,7 @@ static int run_help(int argc, char **argv)
 static int run_verb(int argc, char **argv)
 {
     const struct byre_verb *verb = find_verb(argv[0]);
+    int exit_code;
 
     if (verb)
         return verb->run(verb, argc, argv);
@@ -100,6 +103,8 @@ static int run_verb(int argc, char **argv)
         return dump_options();
     if (strcmp(argv[0], "help") == 0)
         return run_help(argc, argv);
+    if (byre_sibling_run(argc, argv, &exit_code))
+        return exit_code;
     return byre_complain_usage("Command not found: %s", argv[0]);
 }
 

@@ -127,10 +127,12 @@ static void print_option(const struct byre_option *o)
 
 void byre_options_help(const struct byre_verb *verb)
 {
+    /* qemu-io and qemu-nbd are programs of one command. */
+    bool alone = byre_program_is_qemu() && strcmp(byre_program_name(), "qemu-img") != 0;
     const struct byre_option *o;
 
-    printf("usage: %s %s [OPTION]... %s\n%s\n\n", byre_program_name(), verb->name, verb->operands,
-           verb->summary);
+    printf("usage: %s%s%s [OPTION]... %s\n%s\n\n", byre_program_name(), alone ? "" : " ", alone ? "" : verb->name,
+           verb->operands, verb->summary);
     for (o = verb->options; o->id; o++)
         if (o->help)
             print_option(o);

@@ -164,7 +164,7 @@ static int move_blocking(struct byre_disk *disk, const struct byre_request *requ
                               length < request->length ? "shorter" : "longer");
     if (request->op == BYRE_OP_READ)
         return byre_preadv(disk, request->iov, request->iov_count, request->goff, request->err);
-    return byre_pwritev(disk, request->iov, request->iov_count, request->goff, 0, request->err);
+    return byre_pwritev(disk, request->iov, request->iov_count, request->goff, request->flags, request->err);
 }
 
 static int do_blocking(struct byre_disk *disk, const struct byre_request *request)
@@ -172,7 +172,7 @@ static int do_blocking(struct byre_disk *disk, const struct byre_request *reques
     switch (request->op) {
     case BYRE_OP_READ:
     case BYRE_OP_WRITE:
-        if (request->flags)
+        if (request->flags & (request->op == BYRE_OP_READ ? ~0u : ~BYRE_WRITE_FUA))
             break;
         return move_blocking(disk, request);
     case BYRE_OP_WRITE_ZEROES:

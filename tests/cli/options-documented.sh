@@ -5,7 +5,7 @@
 
 # documented VERB OPTION [NAME]: an .It line of the page has the option; NAME is a name for -o.
 documented() {
-    local page=$TEST_TOP/man/byre-$1.1 pattern
+    local page=$TEST_TOP/man/byre-${1/serve/nbd}.1 pattern
     if [ $# = 3 ]; then
         if [ "$1" = convert ]; then
             pattern="^\\.Cm $3( ,|\$)"
@@ -22,7 +22,7 @@ documented() {
 # tested VERB OPTION [NAME]: some test has this option on a line that runs the verb: by its name, as one of a list
 # of verbs, or through a helper of the verb's own tests.
 tested() {
-    local word="${*: -1}" all=("$TEST_TOP"/tests/*/*.sh) own=("$TEST_TOP/tests/cli/$1"-*.sh)
+    local word="${*: -1}" all=("$TEST_TOP"/tests/*/*.sh) own=("$TEST_TOP"/tests/{cli,nbd}/"$1"-*.sh)
     {
         whole_lines "${all[@]}" | grep -E -- "(^|[ \"])($1|\\\$verb\"?) " || true
         whole_lines "${own[@]}" | grep -E '^ *(for options?|refused|converted|same_code) ' || true
@@ -36,6 +36,7 @@ whole_lines() {
 }
 
 "$BYRE" __options >options
+"$BYRE-nbd" __options >>options
 while read -r -a words; do
     documented "${words[@]}" || fail "no manual entry: ${words[*]}"
     tested "${words[@]}" || fail "no test: ${words[*]}"

@@ -233,6 +233,7 @@ static void misuse_is_refused_and_changes_nothing(void **state)
     assert_int_equal(move(queue, BYRE_OP_READ, buf, sizeof buf, UINT64_MAX - 5), -EINVAL);
     assert_int_equal(move(queue, (enum byre_op)77, buf, sizeof buf, 0), -EINVAL);
     assert_int_equal(run(queue, (struct byre_request){ .op = BYRE_OP_READ, .flags = 1, .length = 512 }), -EINVAL);
+    assert_int_equal(run(queue, (struct byre_request){ .op = BYRE_OP_WRITE, .flags = 1, .length = 512 }), -EINVAL);
     assert_int_equal(run(queue, (struct byre_request){
         .op = BYRE_OP_WRITE, .length = sizeof buf + 1, .iov = &iov, .iov_count = 1, .err = &err,
     }), -EINVAL);

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * byre-nbd's options.
+ */
+#include "config.h"
+
+#include "nbd/command_line.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arith.h"
+#include "cli/arguments.h"
+#include "cli/message.h"
+#include "cli/objects.h"
+#include "nbd/protocol.h"
+
+#define NAME_MAX_TEXT "4096"
+#define CLIENTS_MAX   1000000u
+
+enum {
+    OPT_OBJECT = BYRE_OPTION_LONG,
+    OPT_CACHE,
+    OPT_DISCARD,
+    OPT_DETECT_ZEROES,
+    OPT_IMAGE_OPTS,
+    OPT_FORK,
+    OPT_PID_FILE,
+    OPT_HANDSHAKE_LIMIT,
+    OPT_ALLOW_BACKING,
+};
+
+static const struct byre_option options[] = {
+    { 'A', "allocation-depth", NULL, "offer the metadata context qemu:allocation-depth" },
+    { 'b', "bind", "HOST", "the address to listen at (default: all of this machine)" },
+    { 'B', "bitmap", "NAME", "offer the dirty bitmap qemu:dirty-bitmap:NAME; may be repeated" },
+    { 'D', "description", "TEXT", "what the export is, for people" },
+    { 'e', "shared", "NUM", "clients at a time (default: 1; 0: any number)" },
+    { 'f', "format", "FMT", "format of the image (default: found out)" },
+    { 'k', "socket", "PATH", "listen at a UNIX socket" },
+    { 'n', "nocache", NULL, "the same as --cache=none" },
+    { 'p', "port", "PORT", "the port to listen at (default: 10809)" },
+    { 'r', "read-only", NULL, "the export cannot be written to" },
+    { 't', "persistent", NULL, "go on when the last client has gone" },
+    { 'v', "verbose", NULL, "tell of each client that is sent away" },
+    { 'x', "export-name", "NAME", "name of the export (default: the empty one)" },
+    { OPT_ALLOW_BACKING, "allow-backing", "KIND", "follow names in images that are no paths: 'protocol'" },
+    { OPT_CACHE, "cache", "MODE", "writeback (default), none, writethrough, directsync, unsafe" },
+    { OPT_DETECT_ZEROES, "detect-zeroes", "MODE", "what to do with written zeros: off (default), on, unmap" },
+    { OPT_DISCARD, "discard", "MODE", "what to do with trims: ignore (off) or unmap (on, default)" },
+    { OPT_FORK, "fork", NULL, "go to the background once clients can come" },
+    { OPT_HANDSHAKE_LIMIT, "handshake-limit", "SECONDS", "that a handshake may take (default: 10; 0: any)" },
+    { OPT_IMAGE_OPTS, "image-opts", NULL, "the image is given by options" },
+    { OPT_OBJECT, "object", "OBJECTDEF", BYRE_OBJECT_HELP },
+    { OPT_PID_FILE, "pid-file", "PATH", "write the process id to this file" },
+    BYRE_OPTION_HELP,
+    BYRE_OPTION_END,
+};
+
+const struct byre_verb byre_verb_serve = {
+    .name = "serve",
+    .operands = "IMAGE",
+    .summary = "Serves a disk over the NBD protocol.",
+    .options = options,
+};
+
+static int bad_number(const char *name, const char *text)
+{
+    byre_complain("Invalid %s '%s'", name, text);
+    return -1;
+}
+
+static int read_number(const char *name, const char *text, unsigned most, unsigned *ret_number)
+{
+    char *end;
+    unsigned long number;
+
+    errno = 0;
+    number = strtoul(text, &end, 10);
+    if (errno || end == text || *end || *text == '-' || number > most)
+        return bad_number(name, text);
+    *ret_number = (unsigned)number;
+    return 0;
+}
+
+static int read_discard(const char *text, struct byre_nbd_command_line *line)
+{
+    static const char *const ignore[] = { "ignore", "off" }, *const unmap[] = { "unmap", "on" };
+
+    for (unsigned i = 0; i < 2; i++) {
+        if (strcmp(text, ignore[i]) != 0 && strcmp(text, unmap[i]) != 0)
+            continue;
+        snprintf(line->node_options, sizeof line->node_options, "discard=%s",
+                 strcmp(text, ignore[i]) == 0 ? "ignore" : "unmap");
+        line->open.options = line->node_options;
+        return 0;
+    }
+    byre_complain("Invalid discard mode '%s'", text);
+    return -1;
+}
+
+static int read_detect_zeroes(const char *text, enum byre_detect_zeroes *ret_mode)
+{
+    static const char *const modes[] = { "off", "on", "unmap" };
+
+    for (unsigned i = 0; i < ARRAY_LEN(modes); i++) {
+        if (strcmp(text, modes[i]) == 0) {
+            *ret_mode = (enum byre_detect_zeroes)i;
+            return 0;
+        }
+    }
+    byre_complain("Failed to parse detect_zeroes mode: Invalid parameter '%s'", text);
+    return -1;
+}
+
+static int read_name(const char *what, const char *text, const char **ret_name)
+{
+    if (strlen(text) > NBD_NAME_MAX) {
+        byre_complain("%s '%.40s...' is too long: at most " NAME_MAX_TEXT " bytes", what, text);
+        return -1;
+    }
+    *ret_name = text;
+    return 0;
+}
+
+static int read_port(const char *text, struct byre_nbd_command_line *line)
+{
+    unsigned number;
+
+    line->port = text;
+    return read_number("port", text, 65535, &number);
+}
+
+static int read_long(int id, const char *text, struct byre_nbd_command_line *line)
+{
+    switch (id) {
+    case OPT_ALLOW_BACKING: return byre_argument_allow_backing(text, &line->open.protocol_backing);
+    case OPT_CACHE: return byre_argument_cache("cache", text, &line->open.cache);
+    case OPT_DETECT_ZEROES: return read_detect_zeroes(text, &line->open.detect_zeroes);
+    case OPT_DISCARD: return read_discard(text, line);
+    case OPT_FORK: line->fork = true; break;
+    case OPT_HANDSHAKE_LIMIT: return read_number("handshake limit", text, 86400, &line->handshake_seconds);
+    case OPT_IMAGE_OPTS: line->image_opts = true; break;
+    case OPT_PID_FILE: line->pid_file = text; break;
+    }
+    return 0;
+}
+
+static int read_option(int id, const char *text, struct byre_nbd_command_line *line)
+{
+    switch (id) {
+    case 'A': line->allocation_depth = true; break;
+    case 'B':
+        if (vec_push(&line->bitmaps, text) < 0)
+            byre_die_no_memory();
+        break;
+    case 'b': line->bind = text; break;
+    case 'D': return read_name("export description", text, &line->description);
+    case 'e': return read_number("shared device number", text, CLIENTS_MAX, &line->clients_max);
+    case 'f': line->open.format = text; break;
+    case 'k': line->socket = text; break;
+    case 'n': line->open.cache = BYRE_CACHE_NONE; break;
+    case 'p': return read_port(text, line);
+    case 'r': line->read_only = true; break;
+    case 't': line->persistent = true; break;
+    case 'v': line->verbose = true; break;
+    case 'x': return read_name("export name", text, &line->export_name);
+    default: return read_long(id, text, line);
+    }
+    return 0;
+}
+
+void byre_nbd_command_line_done(struct byre_nbd_command_line *line)
+{
+    vec_done(&line->bitmaps);
+}
+
+static int check(const struct byre_nbd_command_line *line)
+{
+    if (line->socket && (line->bind || line->port)) {
+        byre_complain("a UNIX socket (-k) has neither an address (-b) nor a port (-p)");
+        return -1;
+    }
+    if (line->open.format && !byre_argument_format_known(line->open.format)) {
+        byre_complain("Unknown driver '%s'", line->open.format);
+        return -1;
+    }
+    return 0;
+}
+
+int byre_nbd_command_line_read(int argc, char **argv, struct byre_nbd_command_line *ret_line, int *ret_exit_code)
+{
+    struct byre_nbd_command_line *line = ret_line;
+    struct byre_option_parser parser;
+    int id;
+
+    *line = (struct byre_nbd_command_line){ .clients_max = 1, .handshake_seconds = 10, .export_name = "" };
+    byre_options_start(&parser, &byre_verb_serve, argc, argv);
+    while ((id = byre_options_next(&parser)) > 0) {
+        if (read_option(id, parser.argument, line) < 0)
+            id = byre_options_stop(&parser, 1);
+        if (id < 0)
+            break;
+    }
+    *ret_exit_code = id < 0 ? parser.exit_code : 1;
+    if (id < 0)
+        return -1;
+    if (argc - parser.operand != 1) {
+        byre_complain_usage("Expecting the name of one image");
+        return -1;
+    }
+    line->image = argv[parser.operand];
+    line->open.writable = !line->read_only;
+    line->open.secrets = byre_objects_secrets();
+    line->open.protocol_backing = byre_argument_protocol_backing(line->open.protocol_backing);
+    return check(line);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * byre-nbd's options, which are qemu-nbd's and more.
+ */
+#ifndef BYRE_NBD_COMMAND_LINE_H
+#define BYRE_NBD_COMMAND_LINE_H
+
+#include <stdbool.h>
+
+#include "base/vec.h"
+#include "byre/disk.h"
+#include "byre/queue.h"
+#include "cli/options.h"
+
+struct byre_nbd_command_line {
+    const char *image;          /* the operand */
+    const char *bind, *port;    /* TCP */
+    const char *socket;         /* or a UNIX socket */
+    const char *export_name, *description, *pid_file;
+    struct byre_open_options open;
+    bool image_opts, read_only, allocation_depth, persistent, fork, verbose;
+    unsigned clients_max, handshake_seconds;
+    VEC(const char *) bitmaps;
+    char node_options[64];      /* of --discard: for open.options */
+};
+
+extern const struct byre_verb byre_verb_serve;
+
+/* The rest of the command line's memory. */
+void byre_nbd_command_line_done(struct byre_nbd_command_line *line);
+
+/* 0, or -1 when the program is to end with *ret_exit_code. */
+int byre_nbd_command_line_read(int argc, char **argv, struct byre_nbd_command_line *ret_line, int *ret_exit_code);
+
+#endif

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Connections: from bytes to ops, and from replies to bytes.
+ */
+#include "config.h"
+
+#include "nbd/connection.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/arith.h"
+
+#define IN_BYTES      (128u << 10) /* more than the longest option */
+#define IN_FLIGHT_MAX 256u
+#define BYTES_MAX     (64u << 20)
+#define VECTORS_MAX   256u         /* in one call */
+
+static uint64_t now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+int byre_nbd_connection_new(struct byre_nbd_loop *loop, int fd, struct byre_nbd_connection **ret_connection)
+{
+    struct byre_nbd_shared *shared = byre_nbd_loop_shared(loop);
+    struct byre_nbd_connection *connection = calloc(1, sizeof *connection);
+    uint8_t *in = malloc(IN_BYTES);
+
+    if (!connection || !in ||
+        byre_nbd_negotiation_start(&connection->negotiation, shared->exports, shared->tls,
+                                   &connection->greetings) < 0) {
+        free(connection);
+        free(in);
+        close(fd);
+        return -ENOMEM;
+    }
+    connection->loop = loop;
+    connection->fd = fd;
+    connection->in = in;
+    connection->last_reply = &connection->first_reply;
+    if (shared->handshake_seconds)
+        connection->deadline = now() + shared->handshake_seconds * 1000000000ULL;
+    *ret_connection = connection;
+    return 0;
+}
+
+void byre_nbd_connection_free(struct byre_nbd_connection *connection)
+{
+    struct byre_nbd_op *op;
+
+    while ((op = connection->first_reply)) {
+        connection->first_reply = op->next;
+        byre_nbd_op_free(op);
+    }
+    byre_nbd_op_free(connection->incoming);
+    if (connection->lane)
+        byre_nbd_loop_leave_lane(connection->loop, connection->lane);
+    byre_nbd_negotiation_done(&connection->negotiation);
+    vec_done(&connection->greetings);
+    free(connection->in);
+    close(connection->fd);
+    free(connection);
+}
+
+void byre_nbd_connection_end(struct byre_nbd_connection *connection, const char *why)
+{
+    struct byre_nbd_shared *shared = byre_nbd_loop_shared(connection->loop);
+
+    if (!connection->deaf && why && shared->complain)
+        shared->complain(shared->opaque, why);
+    connection->deaf = true;
+    connection->in_at = connection->in_end = 0;
+}
+
+static void break_off(struct byre_nbd_connection *connection)
+{
+    connection->broken = true;
+    byre_nbd_connection_end(connection, NULL);
+}
+
+bool byre_nbd_connection_is_over(const struct byre_nbd_connection *connection)
+{
+    bool told = !connection->first_reply && connection->greetings_at == connection->greetings.len;
+    unsigned waiting = connection->incoming ? 1 : 0;
+
+    if (connection->broken) {
+        for (const struct byre_nbd_op *op = connection->first_reply; op; op = op->next)
+            waiting++;
+        return connection->in_flight == waiting;
+    }
+    return connection->deaf && told && connection->in_flight == waiting;
+}
+
+/* --- what comes in ---------------------------------------------------------------------------------------- */
+
+static bool has_room(const struct byre_nbd_connection *connection)
+{
+    return connection->in_flight == 0 ||
+           (connection->in_flight < IN_FLIGHT_MAX && connection->bytes_in_flight < BYTES_MAX);
+}
+
+static void start(struct byre_nbd_connection *connection, struct byre_nbd_op *op)
+{
+    if (byre_nbd_op_is_slow(op)) {
+        byre_nbd_loop_run_slow(connection->loop, op);
+    } else if (vec_push(&connection->lane->batch, byre_nbd_op_request(op)) < 0) {
+        op->error = NBD_ENOMEM;
+        op->why = "no memory";
+        byre_nbd_connection_finish(connection, op);
+    }
+}
+
+static struct byre_nbd_op *new_op(struct byre_nbd_connection *connection, const struct byre_nbd_request *request)
+{
+    struct byre_nbd_op *op = byre_nbd_loop_take_op(connection->loop);
+
+    if (!op) {
+        byre_nbd_connection_end(connection, "no memory for a request");
+        return NULL;
+    }
+    op->owner = connection;
+    op->terms = &connection->terms;
+    op->request = *request;
+    connection->in_flight++;
+    return op;
+}
+
+/* What the op needs in memory: nothing for what is about a range alone. */
+static size_t bytes_of(const struct byre_nbd_request *request)
+{
+    return request->type == NBD_CMD_READ ? (size_t)request->length : (size_t)request->payload;
+}
+
+static void refuse(struct byre_nbd_connection *connection, struct byre_nbd_op *op, uint32_t error, const char *why)
+{
+    bool too_much = op->request.payload > BYRE_NBD_PAYLOAD_MAX;
+
+    op->error = error;
+    op->why = why;
+    connection->skip = op->request.payload;
+    byre_nbd_connection_finish(connection, op);
+    if (too_much)
+        byre_nbd_connection_end(connection, "a payload is too long");
+}
+
+/* A request whose head is there. */
+static void take_request(struct byre_nbd_connection *connection, const struct byre_nbd_request *request)
+{
+    struct byre_nbd_op *op = new_op(connection, request);
+    const char *why = NULL;
+    uint32_t error;
+
+    if (!op)
+        return;
+    error = byre_nbd_request_judge(&connection->terms, request, &why);
+    if (error) {
+        refuse(connection, op, error, why);
+        return;
+    }
+    if (byre_nbd_op_make_room(op, bytes_of(request)) < 0) {
+        refuse(connection, op, NBD_ENOMEM, "no memory for the data");
+        return;
+    }
+    op->counted = bytes_of(request);
+    connection->bytes_in_flight += op->counted;
+    if (request->payload) {
+        connection->incoming = op;
+        connection->filled = 0;
+    } else {
+        start(connection, op);
+    }
+}
+
+/* The bytes of a payload that are there. */
+static void take_payload(struct byre_nbd_connection *connection)
+{
+    struct byre_nbd_op *op = connection->incoming;
+    size_t part = MIN((size_t)op->request.payload - connection->filled, connection->in_end - connection->in_at);
+
+    if (part)
+        memcpy(op->data + connection->filled, connection->in + connection->in_at, part);
+    connection->in_at += part;
+    connection->filled += part;
+    if (connection->filled < op->request.payload)
+        return;
+    connection->incoming = NULL;
+    start(connection, op);
+}
+
+/* One thing of what has come: false if there is not enough of it. */
+static bool take_one(struct byre_nbd_connection *connection)
+{
+    size_t length = connection->in_end - connection->in_at, part = (size_t)MIN(connection->skip, (uint64_t)length);
+    struct byre_nbd_request request;
+
+    if (connection->incoming) {
+        take_payload(connection);
+        return !connection->incoming;
+    }
+    connection->skip -= part;
+    connection->in_at += part;
+    length -= part;
+    if (length < byre_nbd_request_bytes(&connection->terms))
+        return false;
+    if (byre_nbd_request_read(&connection->terms, connection->in + connection->in_at, &request) < 0) {
+        byre_nbd_connection_end(connection, "what came is no request");
+        return false;
+    }
+    connection->in_at += byre_nbd_request_bytes(&connection->terms);
+    if (request.type == NBD_CMD_DISC) {
+        byre_nbd_connection_end(connection, NULL);
+        return false;
+    }
+    take_request(connection, &request);
+    return !connection->deaf;
+}
+
+static void start_transmission(struct byre_nbd_connection *connection)
+{
+    struct byre_nbd_negotiation *negotiation = &connection->negotiation;
+
+    connection->terms = (struct byre_nbd_terms){
+        .export = negotiation->export,
+        .replies = negotiation->replies,
+        .flags = byre_nbd_negotiation_flags(negotiation, negotiation->export),
+        .contexts = negotiation->contexts,
+        .context_count = negotiation->context_count,
+    };
+    connection->greeting_over = true;
+    connection->lane = byre_nbd_loop_lane(connection->loop, negotiation->export);
+    if (!connection->lane)
+        byre_nbd_connection_end(connection, "no memory for a queue");
+}
+
+static void negotiate(struct byre_nbd_connection *connection)
+{
+    struct byre_nbd_negotiation *negotiation = &connection->negotiation;
+    size_t used;
+
+    if (byre_nbd_negotiation_feed(negotiation, connection->in + connection->in_at,
+                                  connection->in_end - connection->in_at, &used, &connection->greetings) < 0) {
+        byre_nbd_connection_end(connection, "no memory for the handshake");
+        return;
+    }
+    connection->in_at += used;
+    if (negotiation->phase == BYRE_NBD_PHASE_END)
+        byre_nbd_connection_end(connection, negotiation->why);
+    else if (negotiation->phase == BYRE_NBD_PHASE_TRANSMIT)
+        start_transmission(connection);
+}
+
+void byre_nbd_connection_go_on(struct byre_nbd_connection *connection)
+{
+    if (!connection->deaf && !connection->greeting_over)
+        negotiate(connection);
+    while (!connection->deaf && connection->greeting_over && (connection->incoming || has_room(connection)) &&
+           take_one(connection))
+        ;
+    if (connection->in_at && connection->in_at < connection->in_end)
+        memmove(connection->in, connection->in + connection->in_at, connection->in_end - connection->in_at);
+    connection->in_end -= connection->in_at;
+    connection->in_at = 0;
+}
+
+/* A payload goes where it belongs; what is behind it, into the buffer. */
+void byre_nbd_connection_receive(struct byre_nbd_connection *connection)
+{
+    struct byre_nbd_op *op = connection->incoming;
+    size_t missing = op ? (size_t)op->request.payload - connection->filled : 0;
+    struct iovec iov[2] = {
+        { op ? op->data + connection->filled : NULL, missing },
+        { connection->in + connection->in_end, IN_BYTES - connection->in_end },
+    };
+    struct msghdr message = { .msg_iov = op ? iov : iov + 1, .msg_iovlen = op ? 2 : 1 };
+    ssize_t got;
+
+    if (connection->deaf)
+        return;
+    got = recvmsg(connection->fd, &message, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got < 0) {
+        break_off(connection);
+        return;
+    }
+    if (got == 0) {
+        byre_nbd_connection_end(connection, NULL); /* it may wait for its replies */
+        return;
+    }
+    connection->filled += MIN((size_t)got, missing);
+    connection->in_end += (size_t)got - MIN((size_t)got, missing);
+    byre_nbd_connection_go_on(connection);
+}
+
+/* --- what goes out ---------------------------------------------------------------------------------------- */
+
+void byre_nbd_connection_finish(struct byre_nbd_connection *connection, struct byre_nbd_op *op)
+{
+    if (byre_nbd_op_reply(op) < 0)
+        break_off(connection);
+    op->next = NULL;
+    op->reply_at = 0;
+    *connection->last_reply = op;
+    connection->last_reply = &op->next;
+    byre_nbd_loop_mark(connection->loop, connection);
+}
+
+static void drop_reply(struct byre_nbd_connection *connection)
+{
+    struct byre_nbd_op *op = connection->first_reply;
+
+    connection->first_reply = op->next;
+    if (!connection->first_reply)
+        connection->last_reply = &connection->first_reply;
+    connection->in_flight--;
+    connection->bytes_in_flight -= op->counted;
+    byre_nbd_loop_give_op(connection->loop, op);
+}
+
+static unsigned gather(const struct byre_nbd_connection *connection, struct iovec *iov)
+{
+    unsigned count = 0;
+
+    if (connection->greetings_at < connection->greetings.len)
+        iov[count++] = (struct iovec){ connection->greetings.ptr + connection->greetings_at,
+                                       connection->greetings.len - connection->greetings_at };
+    for (const struct byre_nbd_op *op = connection->first_reply; op && count < VECTORS_MAX; op = op->next) {
+        for (size_t i = op->reply_at; i < op->reply.len && count < VECTORS_MAX; i++)
+            iov[count++] = op->reply.ptr[i];
+    }
+    return count;
+}
+
+/* `sent` bytes are gone. */
+static void advance(struct byre_nbd_connection *connection, size_t sent)
+{
+    size_t part = MIN(sent, connection->greetings.len - connection->greetings_at);
+
+    connection->greetings_at += part;
+    sent -= part;
+    while (connection->first_reply) {
+        struct byre_nbd_op *op = connection->first_reply;
+
+        for (; op->reply_at < op->reply.len; op->reply_at++) {
+            struct iovec *vector = &op->reply.ptr[op->reply_at];
+
+            part = MIN(sent, vector->iov_len);
+            vector->iov_base = (uint8_t *)vector->iov_base + part;
+            vector->iov_len -= part;
+            sent -= part;
+            if (vector->iov_len)
+                return;
+        }
+        drop_reply(connection);
+    }
+}
+
+static bool send_some(struct byre_nbd_connection *connection)
+{
+    struct iovec iov[VECTORS_MAX];
+    struct msghdr message = { .msg_iov = iov, .msg_iovlen = gather(connection, iov) };
+    ssize_t sent;
+
+    if (!message.msg_iovlen)
+        return false;
+    sent = sendmsg(connection->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR)
+        return true;
+    if (sent < 0) {
+        if (errno != EAGAIN)
+            break_off(connection);
+        return false;
+    }
+    advance(connection, (size_t)sent);
+    return true;
+}
+
+void byre_nbd_connection_send(struct byre_nbd_connection *connection)
+{
+    uint32_t wanted = 0;
+
+    while (!connection->broken && send_some(connection))
+        ;
+    if (connection->broken) {
+        while (connection->first_reply)
+            drop_reply(connection);
+        return;
+    }
+    if (connection->first_reply || connection->greetings_at < connection->greetings.len)
+        wanted |= EPOLLOUT;
+    if (!connection->deaf && (connection->incoming || has_room(connection)))
+        wanted |= EPOLLIN;
+    if (wanted != connection->watched && byre_nbd_loop_watch(connection->loop, connection, wanted) < 0)
+        break_off(connection);
+}

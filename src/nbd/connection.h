@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A connection: a socket, what its client has said, and what it is to be told.  All of it in its loop's thread.
+ *
+ *   K1. No more is read from the socket while IN_FLIGHT_MAX ops are under way, or BYTES_MAX bytes of them.
+ *   K2. A connection lives until its last op is done, also when its peer is gone.
+ */
+#ifndef BYRE_NBD_CONNECTION_H
+#define BYRE_NBD_CONNECTION_H
+
+#include "nbd/loop.h"
+
+struct byre_nbd_connection {
+    struct byre_nbd_loop *loop;
+    TAILQ_ENTRY(byre_nbd_connection) all, greeting, mark; /* the loop's lists */
+    int fd;
+    uint32_t watched;      /* EPOLLIN, EPOLLOUT */
+    uint64_t deadline;     /* of the handshake: CLOCK_MONOTONIC nanoseconds; 0: none */
+    bool greeting_over;    /* the transmission phase is there */
+    bool deaf;             /* nothing more is read */
+    bool broken;           /* nothing can be sent any more */
+    bool marked, greets;   /* in these lists of the loop's */
+    struct byre_nbd_negotiation negotiation;
+    struct byre_nbd_terms terms;
+    struct byre_nbd_lane *lane;
+    uint8_t *in;           /* what has come and was not taken: from in_at to in_end */
+    size_t in_at, in_end;
+    struct byre_nbd_op *incoming; /* whose payload is coming */
+    size_t filled;         /* of it */
+    uint64_t skip;         /* bytes of a payload that nobody wants */
+    byre_nbd_bytes greetings;     /* what the handshake says: from greetings_at on */
+    size_t greetings_at;
+    struct byre_nbd_op *first_reply, **last_reply;
+    unsigned in_flight;    /* ops, replies included */
+    uint64_t bytes_in_flight;
+};
+
+/* Takes the socket, also when it fails: -ENOMEM. */
+int byre_nbd_connection_new(struct byre_nbd_loop *loop, int fd, struct byre_nbd_connection **ret_connection);
+/* Nothing of it is under way. */
+void byre_nbd_connection_free(struct byre_nbd_connection *connection);
+
+/* The socket has something: takes it. */
+void byre_nbd_connection_receive(struct byre_nbd_connection *connection);
+/* Goes on with what has come, as far as there is room for more ops. */
+void byre_nbd_connection_go_on(struct byre_nbd_connection *connection);
+/* An op is done. */
+void byre_nbd_connection_finish(struct byre_nbd_connection *connection, struct byre_nbd_op *op);
+/* Sends what is there to be sent, and says what of the socket to wait for. */
+void byre_nbd_connection_send(struct byre_nbd_connection *connection);
+/* Nothing more is taken from the client.  `why`: NULL if that is as it should be. */
+void byre_nbd_connection_end(struct byre_nbd_connection *connection, const char *why);
+/* Is there nothing left to be done with it? */
+bool byre_nbd_connection_is_over(const struct byre_nbd_connection *connection);
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Sockets that wait for clients.
+ */
+#include "config.h"
+
+#include "nbd/listen.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define BACKLOG 128
+
+/* Takes the socket. */
+static int add_socket(byre_nbd_sockets *sockets, int fd, struct byre_error *err)
+{
+    if (vec_push(sockets, fd) == 0)
+        return 0;
+    close(fd);
+    return byre_error_set_errno(err, -ENOMEM, "listening");
+}
+
+/* Removes a socket that nobody listens at any more. */
+static void remove_stale(const struct sockaddr_un *address)
+{
+    CLEANUP(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct stat st;
+
+    if (fd < 0 || lstat(address->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+        return;
+    if (connect(fd, (const struct sockaddr *)address, sizeof *address) < 0 && errno == ECONNREFUSED)
+        (void)unlink(address->sun_path);
+}
+
+int byre_nbd_listen_unix(byre_nbd_sockets *sockets, const char *path, struct byre_error *err)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int fd, rc = 0;
+
+    if (strlen(path) >= sizeof address.sun_path)
+        return byre_error_set(err, -ENAMETOOLONG, "UNIX socket path '%s' is too long: it may have %zu bytes", path,
+                              sizeof address.sun_path - 1);
+    strcpy(address.sun_path, path);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return byre_error_set_errno(err, -errno, "Failed to create a socket");
+    remove_stale(&address);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        rc = byre_error_set_errno(err, -errno, "Failed to bind socket to %s", path);
+    else if (listen(fd, BACKLOG) < 0)
+        rc = byre_error_set_errno(err, -errno, "Failed to listen on socket %s", path);
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    return add_socket(sockets, fd, err);
+}
+
+static int listen_at(byre_nbd_sockets *sockets, const struct addrinfo *address, struct byre_error *err)
+{
+    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1, rc;
+
+    if (fd < 0)
+        return byre_error_set_errno(err, -errno, "Failed to create a socket");
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (address->ai_family == AF_INET6)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
+        return add_socket(sockets, fd, err);
+    rc = -errno;
+    close(fd);
+    return byre_error_set_errno(err, rc, "Failed to bind socket");
+}
+
+/* An address that this machine lacks, IPv6 mostly, is no failure if there is another one. */
+int byre_nbd_listen_tcp(byre_nbd_sockets *sockets, const char *host, const char *port, struct byre_error *err)
+{
+    const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
+    struct byre_error failure = BYRE_ERROR_INIT;
+    size_t before = sockets->len;
+    struct addrinfo *list;
+    int rc = getaddrinfo(host, port, &hints, &list);
+
+    if (rc)
+        return byre_error_set(err, -EINVAL, "address resolution failed for %s:%s: %s", host ? host : "", port,
+                              gai_strerror(rc));
+    rc = -EADDRNOTAVAIL;
+    for (const struct addrinfo *at = list; at; at = at->ai_next) {
+        rc = listen_at(sockets, at, &failure);
+        if (rc < 0 && rc != -EADDRNOTAVAIL && rc != -EAFNOSUPPORT)
+            break;
+    }
+    freeaddrinfo(list);
+    if (rc == 0 || (sockets->len > before && (rc == -EADDRNOTAVAIL || rc == -EAFNOSUPPORT)))
+        return 0;
+    return byre_error_set(err, rc, "%s:%s: %s", host ? host : "", port, failure.text);
+}
+
+void byre_nbd_sockets_done(byre_nbd_sockets *sockets)
+{
+    for (size_t i = 0; i < sockets->len; i++)
+        close(sockets->ptr[i]);
+    vec_done(sockets);
+}

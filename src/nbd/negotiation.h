@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The handshake: from the greeting to the transmission phase.  Bytes in, bytes out; no socket is known here.
+ *
+ *   N1. What a client sends is used up option by option; at most one option is kept in memory, and OPTION_MAX bytes of
+ *       it.  Longer ones are skipped, and answered with TOO_BIG; absurd ones end the session.
+ *   N2. Where TLS is required, nothing is said of exports before it.
+ *   N3. STARTTLS forgets all that was agreed before it, and bytes that came along with it end the session: somebody in
+ *       between could have put them there.
+ */
+#ifndef BYRE_NBD_NEGOTIATION_H
+#define BYRE_NBD_NEGOTIATION_H
+
+#include "nbd/export.h"
+
+typedef VEC(uint8_t) byre_nbd_bytes;
+
+enum byre_nbd_tls {
+    BYRE_NBD_TLS_OFF,
+    BYRE_NBD_TLS_ALLOWED,
+    BYRE_NBD_TLS_REQUIRED,
+};
+
+enum byre_nbd_phase {
+    BYRE_NBD_PHASE_FLAGS,    /* the client's flags are awaited */
+    BYRE_NBD_PHASE_OPTIONS,
+    BYRE_NBD_PHASE_TLS,      /* the caller starts TLS, and calls byre_nbd_negotiation_secured */
+    BYRE_NBD_PHASE_TRANSMIT, /* agreed: `export` and the rest is what counts from now on */
+    BYRE_NBD_PHASE_END,      /* the session is over, once what was put out is sent */
+};
+
+enum byre_nbd_replies {
+    BYRE_NBD_REPLIES_SIMPLE,
+    BYRE_NBD_REPLIES_STRUCTURED,
+    BYRE_NBD_REPLIES_EXTENDED,
+};
+
+#define BYRE_NBD_CONTEXTS_MAX 64u
+
+struct byre_nbd_negotiation {
+    struct byre_nbd_exports *exports; /* the caller's */
+    enum byre_nbd_tls tls;
+    bool secure;                      /* TLS is there */
+    bool fixed, no_zeroes;            /* the client's flags */
+    enum byre_nbd_phase phase;
+    uint64_t skip;                    /* bytes of an option that is too long */
+    uint32_t skipped;                 /* which option that is */
+    enum byre_nbd_replies replies;
+    struct byre_nbd_export *context_export;         /* whose contexts were chosen; referred to; or NULL */
+    uint32_t contexts[BYRE_NBD_CONTEXTS_MAX];       /* their ids */
+    unsigned context_count;
+    struct byre_nbd_export *export;                 /* the chosen one, referred to */
+    const char *why;                                /* of the end; NULL: the client wanted it */
+};
+
+/* Puts out the greeting. */
+int byre_nbd_negotiation_start(struct byre_nbd_negotiation *negotiation, struct byre_nbd_exports *exports,
+                               enum byre_nbd_tls tls, byre_nbd_bytes *out);
+void byre_nbd_negotiation_done(struct byre_nbd_negotiation *negotiation);
+
+/*
+ * Takes as much of the `length` bytes as makes sense now, and puts out the answers.  The rest is given again, with more
+ * behind it.  -ENOMEM; all else that a client can do wrong leads to the phase END.
+ */
+int byre_nbd_negotiation_feed(struct byre_nbd_negotiation *negotiation, const uint8_t *bytes, size_t length,
+                              size_t *ret_used, byre_nbd_bytes *out);
+
+/* TLS is there: goes on after the phase TLS. */
+void byre_nbd_negotiation_secured(struct byre_nbd_negotiation *negotiation);
+
+/* The transmission flags of what was agreed. */
+uint16_t byre_nbd_negotiation_flags(const struct byre_nbd_negotiation *negotiation,
+                                    const struct byre_nbd_export *export);
+
+/* For the parts of the handshake: the reply to an option, and one that is an error with a message for people. */
+int byre_nbd_put_reply(byre_nbd_bytes *out, uint32_t option, uint32_t type, const void *data, size_t length);
+int byre_nbd_put_error(byre_nbd_bytes *out, uint32_t option, uint32_t type, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+#endif

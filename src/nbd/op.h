@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * An op: one request of a client, from its head to the last byte of its reply.
+ *
+ *   O1. Small reads, and all that changes a disk, are a queue's.  What is large or asks for metadata is run by a worker
+ *       with blocking calls: byre_nbd_op_run.
+ *   O2. A failure is an error of the wire and words for people, in `error` and `why`; no data goes with it.
+ */
+#ifndef BYRE_NBD_OP_H
+#define BYRE_NBD_OP_H
+
+#include <sys/uio.h>
+
+#include "base/pool.h"
+#include "byre/queue.h"
+#include "nbd/message.h"
+
+struct byre_nbd_op {
+    struct byre_job job; /* first: a job of the pool is an op */
+    struct byre_nbd_op *next;
+    void *owner;         /* the connection */
+    const struct byre_nbd_terms *terms;
+    struct byre_nbd_request request;
+    uint8_t *data;       /* payload, or what was read: `room` bytes */
+    size_t room;
+    uint64_t counted;    /* bytes, towards what its connection may have under way */
+    struct iovec vector; /* the data, for a queue */
+    uint32_t error;      /* NBD_E*; 0: done */
+    const char *why;     /* of the error; or NULL: `err` has words */
+    struct byre_error err;
+    byre_nbd_bytes heads;     /* what `reply` has besides `data` */
+    VEC(struct iovec) reply;  /* what is to be sent */
+    size_t reply_at;          /* of its vectors: those before were sent */
+};
+
+/* Room for `length` bytes of data; what was there is gone.  -ENOMEM. */
+int byre_nbd_op_make_room(struct byre_nbd_op *op, size_t length);
+/* Frees it with all it has.  NULL is allowed. */
+void byre_nbd_op_free(struct byre_nbd_op *op);
+
+/* Is it for a worker? */
+bool byre_nbd_op_is_slow(const struct byre_nbd_op *op);
+/* The request for a queue. */
+struct byre_request byre_nbd_op_request(struct byre_nbd_op *op);
+/* Does what a worker does; its reply is made afterwards as that of others. */
+void byre_nbd_op_run(struct byre_nbd_op *op);
+/* Takes what a queue or a blocking call returned. */
+void byre_nbd_op_take_result(struct byre_nbd_op *op, int result);
+
+/* Makes the reply, unless byre_nbd_op_run has made it.  -ENOMEM: there is none, and the client waits in vain. */
+int byre_nbd_op_reply(struct byre_nbd_op *op);
+
+#endif

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The ops that workers do, with blocking calls.
+ */
+#include "config.h"
+
+#include "nbd/op_slow.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arith.h"
+#include "base/cleanup.h"
+#include "base/endian.h"
+#include "byre/bitmap.h"
+
+#define PIECES_MAX  64u        /* of a read: chunks of its reply */
+#define HOLE_MIN    4096u      /* a shorter one is sent as zeros */
+#define CACHE_BYTES (1u << 20) /* that are read at once, and dropped */
+#define STATUS_MAX  4096u      /* extents of a context in a reply */
+
+static int no_memory(struct byre_nbd_op *op)
+{
+    return byre_error_set_errno(&op->err, -ENOMEM, "NBD request");
+}
+
+/* --- reads ------------------------------------------------------------------------------------------------- */
+
+struct piece {
+    uint64_t goff, length;
+    bool hole;
+};
+
+struct pieces {
+    struct piece list[PIECES_MAX];
+    unsigned count;
+};
+
+/* Neighbours of a kind are one piece; so is all the rest, as data, once there are as many as there may be. */
+static int add_piece(void *opaque, const struct byre_extent *extent)
+{
+    struct pieces *pieces = opaque;
+    struct piece *last = pieces->count ? &pieces->list[pieces->count - 1] : NULL;
+    bool hole = (extent->kind == BYRE_EXTENT_HOLE || extent->kind == BYRE_EXTENT_ZERO) && extent->length >= HOLE_MIN;
+
+    if (last && last->hole != hole && pieces->count == PIECES_MAX)
+        last->hole = hole = false;
+    if (last && last->hole == hole)
+        last->length += extent->length;
+    else
+        pieces->list[pieces->count++] = (struct piece){ extent->goff, extent->length, hole };
+    return 0;
+}
+
+static int read_piece(struct byre_nbd_op *op, const struct piece *piece, bool last)
+{
+    uint8_t *head = op->heads.ptr + op->heads.len, *data = op->data + (piece->goff - op->request.goff);
+    size_t at = byre_nbd_put_chunk(head, op->terms, &op->request, last,
+                                   piece->hole ? NBD_CHUNK_OFFSET_HOLE : NBD_CHUNK_OFFSET_DATA,
+                                   piece->hole ? 12 : 8 + piece->length);
+
+    byre_put_be64(head + at, piece->goff);
+    if (piece->hole)
+        byre_put_be32(head + at + 8, (uint32_t)piece->length);
+    at += piece->hole ? 12 : 8;
+    op->heads.len += at;
+    /* there is room: see byre_nbd_slow_read */
+    op->reply.ptr[op->reply.len++] = (struct iovec){ head, at };
+    if (piece->hole)
+        return 0;
+    op->reply.ptr[op->reply.len++] = (struct iovec){ data, (size_t)piece->length };
+    return byre_pread(op->terms->export->disk, data, (size_t)piece->length, piece->goff, &op->err);
+}
+
+int byre_nbd_slow_read(struct byre_nbd_op *op)
+{
+    const struct byre_nbd_request *request = &op->request;
+    struct pieces pieces = { .count = 0 };
+    int rc = 0;
+
+    if (request->flags & NBD_CMD_FLAG_DF)
+        pieces = (struct pieces){ .list = { { request->goff, request->length, false } }, .count = 1 };
+    else
+        rc = byre_extents(op->terms->export->disk, request->goff, request->length, add_piece, &pieces, &op->err);
+    if (rc < 0)
+        return rc;
+    if (vec_reserve(&op->heads, pieces.count * (BYRE_NBD_HEAD_MAX + 4)) < 0 ||
+        vec_reserve(&op->reply, 2 * pieces.count) < 0)
+        return no_memory(op);
+    for (unsigned i = 0; i < pieces.count && rc == 0; i++)
+        rc = read_piece(op, &pieces.list[i], i + 1 == pieces.count);
+    return rc;
+}
+
+/* --- trims ------------------------------------------------------------------------------------------------- */
+
+int byre_nbd_slow_trim(struct byre_nbd_op *op)
+{
+    struct byre_disk *disk = op->terms->export->disk;
+    int rc = byre_discard(disk, op->request.goff, op->request.length, &op->err);
+
+    return rc < 0 ? rc : byre_flush(disk, &op->err);
+}
+
+/* --- prefetching ------------------------------------------------------------------------------------------- */
+
+int byre_nbd_slow_cache(struct byre_nbd_op *op)
+{
+    CLEANUP(free_ptr) uint8_t *bytes = malloc(CACHE_BYTES);
+    const struct byre_nbd_request *request = &op->request;
+    int rc = 0;
+
+    if (!bytes)
+        return no_memory(op);
+    for (uint64_t at = 0, part; at < request->length && rc == 0; at += part) {
+        part = MIN(request->length - at, (uint64_t)CACHE_BYTES);
+        rc = byre_pread(op->terms->export->disk, bytes, (size_t)part, request->goff + at, &op->err);
+    }
+    return rc;
+}
+
+/* --- the status of blocks ---------------------------------------------------------------------------------- */
+
+#define STATE_DIRTY 1u /* qemu:dirty-bitmap */
+
+struct status {
+    enum byre_nbd_context_kind kind;
+    uint64_t goff; /* of what comes next */
+    unsigned count, most;
+    struct {
+        uint64_t length, flags;
+    } list[STATUS_MAX];
+};
+
+static uint64_t flags_of(enum byre_nbd_context_kind kind, const struct byre_extent *extent)
+{
+    bool zero = extent->kind == BYRE_EXTENT_HOLE || extent->kind == BYRE_EXTENT_ZERO;
+
+    if (kind == BYRE_NBD_CONTEXT_DEPTH)
+        return extent->kind == BYRE_EXTENT_HOLE ? 0 : extent->layer + 1;
+    return zero ? NBD_STATE_HOLE | NBD_STATE_ZERO : 0;
+}
+
+/* 1: there is no room for more. */
+static int add_run(struct status *status, uint64_t length, uint64_t flags)
+{
+    status->goff += length;
+    if (status->count && status->list[status->count - 1].flags == flags) {
+        status->list[status->count - 1].length += length;
+        return 0;
+    }
+    if (status->count == status->most)
+        return 1;
+    status->list[status->count].length = length;
+    status->list[status->count++].flags = flags;
+    return 0;
+}
+
+static int add_extent(void *opaque, const struct byre_extent *extent)
+{
+    struct status *status = opaque;
+
+    return add_run(status, extent->length, flags_of(status->kind, extent));
+}
+
+/* A dirty range, and the clean one before it. */
+static int add_range(void *opaque, uint64_t goff, uint64_t length)
+{
+    struct status *status = opaque;
+    int full = goff > status->goff ? add_run(status, goff - status->goff, 0) : 0;
+
+    return full ? full : add_run(status, length, STATE_DIRTY);
+}
+
+static int bitmap_status(const struct byre_nbd_op *op, struct status *status, const char *name, struct byre_error *err)
+{
+    uint64_t end = op->request.goff + op->request.length;
+    int rc = byre_bitmap_ranges(op->terms->export->disk, name, op->request.goff, op->request.length, add_range, status,
+                                err);
+
+    if (rc == 0 && status->goff < end)
+        rc = add_run(status, end - status->goff, 0);
+    return rc;
+}
+
+/* A chunk with the extents of one context; the client asks again for what it does not have. */
+static int put_status(struct byre_nbd_op *op, const struct status *status, uint32_t id, bool last)
+{
+    bool extended = op->terms->replies == BYRE_NBD_REPLIES_EXTENDED;
+    size_t each = extended ? 16 : 8, length = (extended ? 8 : 4) + status->count * each, at;
+    uint8_t *head;
+
+    if (vec_reserve(&op->heads, BYRE_NBD_HEAD_MAX + length) < 0)
+        return no_memory(op);
+    head = op->heads.ptr + op->heads.len;
+    at = byre_nbd_put_chunk(head, op->terms, &op->request, last,
+                            extended ? NBD_CHUNK_BLOCK_STATUS_EXT : NBD_CHUNK_BLOCK_STATUS, length);
+    byre_put_be32(head + at, id);
+    if (extended)
+        byre_put_be32(head + at + 4, status->count);
+    at += extended ? 8 : 4;
+    for (unsigned i = 0; i < status->count; i++, at += each) {
+        if (extended) {
+            byre_put_be64(head + at, status->list[i].length);
+            byre_put_be64(head + at + 8, status->list[i].flags);
+        } else {
+            byre_put_be32(head + at, (uint32_t)status->list[i].length);
+            byre_put_be32(head + at + 4, (uint32_t)status->list[i].flags);
+        }
+    }
+    op->heads.len += at;
+    return 0;
+}
+
+static bool is_chosen(const struct byre_nbd_terms *terms, uint32_t id)
+{
+    for (unsigned i = 0; i < terms->context_count; i++) {
+        if (terms->contexts[i] == id)
+            return true;
+    }
+    return false;
+}
+
+/* With a payload: how far, and which contexts (proto.md, NBD_CMD_BLOCK_STATUS).  Else all that were chosen. */
+static int read_wishes(struct byre_nbd_op *op, uint32_t ids[BYRE_NBD_CONTEXTS_MAX], unsigned *ret_count)
+{
+    struct byre_nbd_request *request = &op->request;
+    unsigned count = 0;
+
+    if (!request->payload) {
+        memcpy(ids, op->terms->contexts, op->terms->context_count * sizeof *ids);
+        *ret_count = op->terms->context_count;
+        return 0;
+    }
+    request->length = byre_get_be64(op->data);
+    for (uint64_t at = 8; at < request->payload; at += 4) {
+        uint32_t id = byre_get_be32(op->data + at);
+
+        if (!is_chosen(op->terms, id) || count == BYRE_NBD_CONTEXTS_MAX)
+            return byre_error_set(&op->err, -EINVAL, "context %u was not chosen", id);
+        ids[count++] = id;
+    }
+    if (!request->length || !byre_range_within(request->goff, request->length, op->terms->export->size))
+        return byre_error_set(&op->err, -EINVAL, "the request reaches past the end");
+    *ret_count = count;
+    return 0;
+}
+
+static int status_of(struct byre_nbd_op *op, struct status *status, uint32_t id, bool last)
+{
+    const struct byre_nbd_export *export = op->terms->export;
+    const struct byre_nbd_context *context = &export->contexts.ptr[id];
+    int rc;
+
+    status->kind = context->kind;
+    status->goff = op->request.goff;
+    status->count = 0;
+    status->most = op->request.flags & NBD_CMD_FLAG_REQ_ONE ? 1 : STATUS_MAX;
+    if (context->kind == BYRE_NBD_CONTEXT_BITMAP)
+        rc = bitmap_status(op, status, byre_nbd_context_bitmap(context), &op->err);
+    else
+        rc = byre_extents(export->disk, op->request.goff, op->request.length, add_extent, status, &op->err);
+    return rc < 0 ? rc : put_status(op, status, id, last);
+}
+
+int byre_nbd_slow_status(struct byre_nbd_op *op)
+{
+    CLEANUP(free_ptr) struct status *status = malloc(sizeof *status);
+    uint32_t ids[BYRE_NBD_CONTEXTS_MAX];
+    unsigned count = 0;
+    int rc = status ? read_wishes(op, ids, &count) : no_memory(op);
+
+    for (unsigned i = 0; i < count && rc == 0; i++)
+        rc = status_of(op, status, ids[i], i + 1 == count);
+    if (rc == 0 && count && vec_push(&op->reply, (struct iovec){ op->heads.ptr, op->heads.len }) < 0)
+        rc = no_memory(op);
+    return rc;
+}

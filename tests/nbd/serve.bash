@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash
+# Servers for tests: at a UNIX socket in the test's directory.
+
+SERVER=$BYRE-nbd
+URI="nbd+unix:///?socket=$TEST_DIR/socket"
+
+# start_server OPTION...: clients can come when it returns.
+start_server() {
+    run_ok "$SERVER" --fork --pid-file="$TEST_DIR/pid" -k "$TEST_DIR/socket" "$@"
+}
+
+# await_end PID: waits until the process is gone.
+await_end() {
+    local deadline=$((SECONDS + 30))
+    while kill -0 "$1" 2>/dev/null; do
+        [ $SECONDS -lt $deadline ] || fail "process $1 does not end"
+    done
+}
+
+# stop_server [SIGNAL]: it ends, and nothing of it is left.
+stop_server() {
+    local pid
+    [ -e "$TEST_DIR/pid" ] || return 0
+    pid=$(cat "$TEST_DIR/pid")
+    kill "-${1:-TERM}" "$pid" 2>/dev/null || true
+    await_end "$pid"
+    if [ "${1:-TERM}" = KILL ]; then
+        rm -f "$TEST_DIR/pid"
+    else
+        assert_missing "$TEST_DIR/pid"
+        assert_missing "$TEST_DIR/socket"
+    fi
+}
+clean_up stop_server
+
+# need COMMAND...: a client that may be missing.
+need() {
+    local command
+    for command; do
+        command -v "$command" >/dev/null || skip "there is no $command"
+    done
+}
