@@ -133,6 +133,10 @@ static int take_tls(json_t *tree, struct taken *taken, struct byre_error *err)
         return byre_error_set(err, -EINVAL, "tls-certificates and tls-psk-file may not be used at the same time");
     if (!taken->tls && (taken->certificates || taken->psk_file || taken->username))
         return byre_error_set(err, -EINVAL, "tls-certificates, tls-psk-file and tls-username need tls=on");
+    /* libnbd believes any certificate where it knows no name that should be in it. */
+    if (taken->tls && taken->path && !taken->psk_file)
+        return byre_error_set(err, -ENOTSUP, "certificates do not prove who listens on a unix socket: TLS needs "
+                              "tls-psk-file there");
     return 0;
 }
 

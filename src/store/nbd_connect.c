@@ -13,6 +13,7 @@
 #ifdef HAVE_LIBNBD
 
 #include <errno.h>
+#include <gnutls/gnutls.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
@@ -33,7 +34,6 @@
 struct handshake {
     const struct byre_nbd_options *options;
     struct nbd_handle *nbd;
-    bool negotiating;           /* the server was there */
     char message[MESSAGE_MAX];  /* the server's own, or empty */
 };
 
@@ -88,19 +88,26 @@ static int fail(struct byre_error *err, const char *what)
     return byre_error_set(err, code > 0 ? -code : -EPROTO, "%s: %s", what, text ? text : "unknown error");
 }
 
-static int set_tls(struct handshake *handshake)
+static int set_tls(struct handshake *handshake, struct byre_error *err)
 {
     const struct byre_nbd_options *options = handshake->options;
     struct nbd_handle *nbd = handshake->nbd;
-    int r = nbd_set_tls(nbd, LIBNBD_TLS_REQUIRE);
+    int r;
 
+    if (nbd_supports_tls(nbd) != 1)
+        return byre_error_set(err, -ENOTSUP, "libnbd was built without TLS");
+    /* The program does not start GnuTLS where it has no use for it, and libnbd expects it to be started. */
+    r = gnutls_global_init();
+    if (r < 0)
+        return byre_error_set(err, -EIO, "GnuTLS does not start: %s", gnutls_strerror(r));
+    r = nbd_set_tls(nbd, LIBNBD_TLS_REQUIRE);
     if (r == 0 && options->tls_certificates)
         r = nbd_set_tls_certificates(nbd, options->tls_certificates);
     if (r == 0 && options->tls_psk_file)
         r = nbd_set_tls_psk_file(nbd, options->tls_psk_file);
     if (r == 0 && options->tls_username)
         r = nbd_set_tls_username(nbd, options->tls_username);
-    return r;
+    return r < 0 ? fail(err, "Failed to set up TLS") : 0;
 }
 
 static int prepare(struct handshake *handshake, struct byre_error *err)
@@ -108,14 +115,11 @@ static int prepare(struct handshake *handshake, struct byre_error *err)
     const nbd_debug_callback listen = { .callback = heard, .user_data = handshake };
     struct nbd_handle *nbd = handshake->nbd;
 
-    if (handshake->options->tls && nbd_supports_tls(nbd) != 1)
-        return byre_error_set(err, -ENOTSUP, "libnbd was built without TLS");
     if (nbd_set_export_name(nbd, handshake->options->export_name) < 0 ||
         nbd_add_meta_context(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
-        nbd_set_debug_callback(nbd, listen) < 0 || nbd_set_debug(nbd, true) < 0 ||
-        (handshake->options->tls && set_tls(handshake) < 0))
+        nbd_set_debug_callback(nbd, listen) < 0 || nbd_set_debug(nbd, true) < 0)
         return fail(err, "Failed to set up the connection");
-    return 0;
+    return handshake->options->tls ? set_tls(handshake, err) : 0;
 }
 
 static int start(struct handshake *handshake)
@@ -131,13 +135,11 @@ static int start(struct handshake *handshake)
 static int drive(struct handshake *handshake, int64_t deadline)
 {
     struct nbd_handle *nbd = handshake->nbd;
-    bool is_connecting;
 
-    while ((is_connecting = nbd_aio_is_connecting(nbd)) || nbd_aio_is_negotiating(nbd)) {
+    while (nbd_aio_is_connecting(nbd) || nbd_aio_is_negotiating(nbd)) {
         struct pollfd fd = { .fd = nbd_aio_get_fd(nbd), .events = byre_nbd_events(nbd_aio_get_direction(nbd)) };
         int64_t left = deadline - now_ms();
 
-        handshake->negotiating |= !is_connecting;
         if (left <= 0)
             return -ETIMEDOUT;
         if (poll(&fd, 1, (int)MIN(left, (int64_t)60000)) > 0)
@@ -146,11 +148,28 @@ static int drive(struct handshake *handshake, int64_t deadline)
     return nbd_aio_is_ready(nbd) ? 0 : -EIO;
 }
 
-static bool is_passing(const struct handshake *handshake, int code)
+/* What libnbd says went wrong, without the name of its function. */
+static const char *reason(void)
+{
+    const char *text = nbd_get_error(), *colon = text ? strstr(text, ": ") : NULL;
+
+    return colon ? colon + 2 : text ? text : "unknown error";
+}
+
+/* Was there no connection at all? */
+static bool is_unconnected(void)
+{
+    static const char start[] = "connect: ";
+
+    return strncmp(reason(), start, sizeof start - 1) == 0;
+}
+
+/* May there be another answer a moment later? */
+static bool is_passing(int code)
 {
     switch (-code) {
     case ENOENT:
-        return !handshake->negotiating && handshake->options->path; /* a socket that is not there yet */
+        return is_unconnected(); /* a socket that is not there yet */
     case ECONNREFUSED:
     case ECONNRESET:
     case ECONNABORTED:
@@ -185,15 +204,19 @@ static int report(const struct handshake *handshake, int r, struct byre_error *e
     place(handshake->options, where, sizeof where);
     if (r == -ETIMEDOUT)
         return byre_error_set(err, r, "The server at '%s' did not complete the handshake in time", where);
-    code = code > 0 ? -code : handshake->negotiating ? -ECONNRESET : -EPROTO;
+    code = code > 0 ? -code : -ECONNRESET;
     if (handshake->message[0])
         return byre_error_set(err, code, "Requested export not available: server reported: %s", handshake->message);
-    if (!handshake->negotiating)
+    if (strncmp(reason(), "getaddrinfo: ", 13) == 0)
+        return byre_error_set(err, code, "Failed to connect to '%s': %s", where, reason() + 13);
+    if (is_unconnected())
         return byre_error_set_errno(err, code, "Failed to connect to '%s'", where);
-    if (code == -ENOENT)
+    if (code == -ENOTSUP && !handshake->options->tls)
+        return byre_error_set(err, code, "The server at '%s' refuses the request; it may want TLS (nbds)", where);
+    if (code == -ENOENT && strstr(reason(), "server replied"))
         return byre_error_set(err, code, "Requested export not available: the server at '%s' has no export '%s'",
                               where, handshake->options->export_name);
-    return byre_error_set(err, code, "The handshake with the server at '%s' failed: %s", where, nbd_get_error());
+    return byre_error_set(err, code, "The handshake with the server at '%s' failed: %s", where, reason());
 }
 
 static uint64_t block_size(struct nbd_handle *nbd, int which)
@@ -253,7 +276,7 @@ static int shake(struct handshake *handshake, unsigned seconds, struct byre_nbd_
     r = start(handshake) < 0 ? -EIO : drive(handshake, now_ms() + (int64_t)seconds * 1000);
     if (r < 0) {
         r = report(handshake, r, err);
-        *ret_again = r == -ETIMEDOUT || (!handshake->message[0] && is_passing(handshake, r));
+        *ret_again = r == -ETIMEDOUT || (!handshake->message[0] && is_passing(r));
         return r;
     }
     nbd_set_debug(handshake->nbd, false);

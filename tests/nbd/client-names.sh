@@ -21,6 +21,7 @@ cannot "Failed to connect to '$PWD/disk.raw': Connection refused" "nbd:unix:$PWD
 cannot "Requested export not available: server reported: export 'other' not present" "$(uri disk other)"
 cannot "socket=$PWD/disk.sock': Requested export not available: server reported: export '' not present" "$(uri disk)"
 cannot 'Failed to connect to .*Connection refused' nbd://127.0.0.1:1/x
+cannot "Failed to connect to 'no.such.host.invalid:10809': .*(not known|resolution)" nbd://no.such.host.invalid/x
 cannot 'No valid URL specified' "nbd+unix:///x?socket=$PWD/disk.sock&more=1"
 cannot 'UNIX socket path .* is too long' "nbd:unix:$(printf '%0200d' 0)"
 cannot 'NBD server address missing' 'nbd:unix:'

@@ -54,3 +54,19 @@ node() {
         printf ',file.%s' "$option"
     done
 }
+
+# serve_tcp NAME ARGUMENT...: nbdkit on a port of 127.0.0.1 that is free; it is in $PORT.
+serve_tcp() {
+    local name=$1 try
+    shift
+    clean_up end_server "$PWD/$name" KILL
+    for ((try = 0; try < 50; try++)); do
+        PORT=$((20000 + RANDOM % 12000))
+        if nbdkit -i 127.0.0.1 -p "$PORT" -P "$PWD/$name.pid" "$@" 2>"$name.err"; then
+            return 0
+        fi
+        grep -q 'already in use' "$name.err" || break
+    done
+    cat "$name.err"
+    fail "nbdkit $*"
+}
