@@ -132,6 +132,7 @@ static int run_long(struct nbd *nbd, const struct byre_nbd_request *whole)
         if (!is_too_long(whole, most, r))
             return r;
         atomic_store(&nbd->short_only, true);
+        r = 0;
     }
     for (uint64_t done = 0; r >= 0 && done < whole->length; done += part) {
         part = MIN(whole->length - done, most);

@@ -32,7 +32,7 @@ through() {
     run_ok "$BYRE" compare -U -f raw -F raw "$file" "$disk"
 
     # changes, aligned and not
-    run_ok "$BYRE" io -f raw -c 'write -q -P 1 12345 70001' -c 'write -q -z 5M 100000' -c 'write -q -z -u 6M 1M' \
+    run_ok "$BYRE" io -d unmap -f raw -c 'write -q -P 1 12345 70001' -c 'write -q -z 5M 100000' -c 'write -q -z -u 6M 1M' \
         -c 'discard -q 128K 64K' -c 'flush' -c 'read -q -P 1 12345 70001' -c 'read -q -P 0 5M 100000' "$disk"
     qemu_io -f raw -r -c 'read -q -P 1 12345 50000' -c 'read -q -P 0 5M 100000' "$file"
     run "$BYRE" compare -f raw -F qcow2 "$disk" out.qcow2

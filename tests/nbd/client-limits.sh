@@ -31,7 +31,7 @@ for sizes in '512 4096 65536' '4096 65536 262144' '65536 65536 65536'; do
     run_ok "$BYRE" convert -n -f raw -O raw data.raw "$(uri "of$min")"
     run_ok "$BYRE" compare -U -f raw -F raw data.raw "$(uri "of$min")"
     assert_same_file data.raw "of$min.raw"
-    run_ok "$BYRE" io -f raw -c 'write -q -P 1 1000 3' -c 'write -q -P 2 65530 140000' -c 'write -q -z 300000 200000' \
+    run_ok "$BYRE" io -d unmap -f raw -c 'write -q -P 1 1000 3' -c 'write -q -P 2 65530 140000' -c 'write -q -z 300000 200000' \
         -c 'discard -q 600001 300000' -c 'read -q -P 1 1000 3' -c 'read -q -P 2 65530 140000' \
         -c 'read -q -P 0 300000 200000' "$(uri "of$min")"
     cp data.raw wanted.raw
@@ -48,9 +48,28 @@ done
 
 # More than fits at once, also without data; the preferred size is aimed at.
 sized long blocksize-minimum=1 blocksize-maximum=65536
-run_ok "$BYRE" io -f raw -c 'write -q -z 0 4M' -c 'discard -q 0 4M' -c 'write -q -P 3 1 1000000' "$(uri long)"
+run_ok "$BYRE" io -d unmap -f raw -c 'write -q -z 0 4M' -c 'discard -q 0 4M' -c 'write -q -P 3 1 1000000' "$(uri long)"
 run_ok "$BYRE" io -r -f raw -c 'read -q -P 3 1 1000000' -c 'read -q -P 0 1000001 100000' "$(uri long)"
 end_server long
+
+# Zeros and trims of more than the largest block, where a server does not take them: in pieces.  It cannot flush.
+truncate -s 4M strict.raw
+run_ok "$BYRE" io -f raw -c 'write -q -P 9 0 4M' strict.raw
+: >strict.log
+# shellcheck disable=SC2016 # the server's variables
+in_pieces='[ "$3" -le 65536 ] || { echo EINVAL >&2; exit 1; }; echo "$1 $3" >>"$DIR/strict.log";'
+# shellcheck disable=SC2016
+DIR=$PWD serve_nbdkit strict eval get_size='echo 4M' block_size='echo 1 4096 65536' can_write='exit 0' can_flush='exit 3' \
+    can_zero='exit 0' can_trim='exit 0' trim="$in_pieces" \
+    pread='dd if="$DIR/strict.raw" skip=$4 count=$3 iflag=skip_bytes,count_bytes status=none' \
+    pwrite='dd of="$DIR/strict.raw" seek=$4 oflag=seek_bytes conv=notrunc status=none' \
+    zero="$in_pieces"' head -c $3 /dev/zero | dd of="$DIR/strict.raw" seek=$4 oflag=seek_bytes conv=notrunc status=none'
+run_ok "$BYRE" io -d unmap -f raw -c 'write -q -z 100 200000' -c 'discard -q 1M 300000' -c flush -c 'write -q -z 1M 70000' \
+    "$(uri strict)"
+run_ok "$BYRE" io -f raw -r -c 'read -q -P 0 100 200000' -c 'read -q -P 9 0 100' -c 'read -q -P 9 200100 10000' strict.raw
+assert_equal '299008 270000' "$(awk '{ sum[$1] += $2 } END { print sum["trim"], sum["zero"] }' strict.log)" \
+    'bytes that were trimmed and zeroed'
+end_server strict
 
 # A server that cannot zero and knows of no extents.
 truncate -s 4M bare.raw

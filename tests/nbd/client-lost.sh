@@ -52,6 +52,19 @@ until_logged writing ' Write '
 end_server writing KILL
 finish
 
+# A long write goes out while another thread waits for a read that is never answered.
+truncate -s 4M busy.raw
+: >busy.log
+serve_nbdkit busy --filter=log --filter=multi-conn --filter=delay file busy.raw delay-read=600 \
+    multi-conn-mode=disable logfile="$PWD/busy.log"
+in_background 1 'could not read 65536 bytes at offset 0 of .*: Connection reset by peer' \
+    "$BYRE" io -f raw -c 'aio_read 0 64K' -c 'aio_write -P 5 1M 2M' -c aio_flush "$(uri busy)"
+until_logged busy 'Write id=.* return=0'
+end_server busy KILL
+finish
+assert_match 'wrote 2097152/2097152 bytes' "$(cat job.out)"
+run_ok "$BYRE" io -r -f raw -c 'read -q -P 5 1M 2M' busy.raw
+
 # It comes back: whoever waited goes on, also where there are several connections.
 serve_slowly again source.raw
 in_background 0 '^$' "$BYRE" convert --image-opts -O raw "$(node again reconnect-delay=15)" out.raw
