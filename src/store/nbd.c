@@ -4,6 +4,8 @@
  *
  * Zeros and trims carry no data, so that they may be longer than the server's largest block; a server that does not
  * take that (EINVAL, EOVERFLOW, ENOMEM) gets them in pieces from then on.
+ *
+ * Extents of what is only read are asked for many at a time, and the last answer is kept.
  */
 #include "config.h"
 
@@ -13,6 +15,7 @@
 
 #ifdef HAVE_LIBNBD
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +29,8 @@
 
 #define TRANSFER_MAX (32u << 20)  /* what a server takes if it does not say; the protocol's recommendation */
 #define LONG_MAX_BYTES (1u << 30) /* of one request without data */
-#define STATUS_MAX (1u << 31)     /* of one question for extents */
+#define STATUS_MAX (1u << 30)     /* of one question for extents */
+#define RUNS_MAX 4096u            /* extents of one answer that are kept */
 #define PREFERRED_MAX (1u << 26)  /* what is preferred beyond this is no preference */
 
 struct nbd {
@@ -34,6 +38,10 @@ struct nbd {
     struct byre_nbd_pool *pool;
     struct byre_nbd_export export;
     struct byre_range_lock turns;
+    pthread_mutex_t guard;     /* what follows: the last answer, if the store is only read */
+    struct byre_nbd_run *runs; /* RUNS_MAX of them; or NULL */
+    size_t run_count;
+    uint64_t runs_start;
     atomic_bool short_only; /* requests without data are not longer than the largest transfer */
 };
 
@@ -166,24 +174,70 @@ static int nbd_discard(struct byre_store *store, uint64_t hoff, uint64_t length)
     return nbd->export.can_trim ? run_long(nbd, &request) : -ENOTSUP;
 }
 
+/* Asks for the extents from `offset` on. */
+static int ask_status(struct nbd *nbd, uint64_t offset, struct byre_nbd_run *runs, size_t max, size_t *ret_count)
+{
+    struct byre_nbd_request request = {
+        .op = BYRE_NBD_STATUS, .offset = offset, .length = MIN(nbd->export.size - offset, (uint64_t)STATUS_MAX),
+        .runs = runs, .runs_max = max,
+    };
+    int r = byre_nbd_pool_run(nbd->pool, &request);
+
+    if (r == 0)
+        *ret_count = request.ret_runs;
+    return r;
+}
+
+/* The first run of those that are kept that ends after `offset`; NULL: none. */
+static const struct byre_nbd_run *find_run(const struct nbd *nbd, uint64_t offset)
+{
+    size_t low = 0, high = nbd->run_count;
+
+    if (high == 0 || offset < nbd->runs_start)
+        return NULL;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (nbd->runs[middle].end > offset)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low < nbd->run_count ? &nbd->runs[low] : NULL;
+}
+
+static int kept_run(struct nbd *nbd, uint64_t offset, struct byre_nbd_run *ret_run)
+{
+    LOCK_SCOPE(&nbd->guard);
+    const struct byre_nbd_run *run = find_run(nbd, offset);
+    int r = 0;
+
+    if (!run) {
+        nbd->run_count = 0;
+        r = ask_status(nbd, offset, nbd->runs, RUNS_MAX, &nbd->run_count);
+        nbd->runs_start = offset;
+        run = nbd->runs;
+    }
+    if (r == 0)
+        *ret_run = *run;
+    return r;
+}
+
 static int nbd_extent(struct byre_store *store, uint64_t hoff, uint64_t *ret_length, bool *ret_hole)
 {
     struct nbd *nbd = nbd_of(store);
-    uint64_t left = nbd->export.size - hoff;
-    struct byre_nbd_request request = {
-        .op = BYRE_NBD_STATUS, .offset = hoff, .length = MIN(left, (uint64_t)STATUS_MAX),
-    };
-    int r;
+    struct byre_nbd_run run = { .end = nbd->export.size };
+    size_t count;
+    int r = 0;
 
-    *ret_length = left;
-    *ret_hole = false;
-    if (!nbd->export.can_status)
-        return 0;
-    r = byre_nbd_pool_run(nbd->pool, &request);
+    if (nbd->runs)
+        r = kept_run(nbd, hoff, &run);
+    else if (nbd->export.can_status)
+        r = ask_status(nbd, hoff, &run, 1, &count);
     if (r < 0)
         return r;
-    *ret_length = request.ret_length;
-    *ret_hole = request.ret_zero;
+    *ret_length = run.end - hoff;
+    *ret_hole = run.zero;
     return 0;
 }
 
@@ -193,6 +247,8 @@ static void nbd_close_store(struct byre_store *store)
 
     byre_nbd_pool_free(nbd->pool);
     byre_range_lock_done(&nbd->turns);
+    pthread_mutex_destroy(&nbd->guard);
+    free(nbd->runs);
     free(store->name);
     free(nbd);
 }
@@ -249,12 +305,15 @@ static int make(const struct byre_nbd_options *options, struct byre_nbd_pool *po
             .read_only = !options->writable,
         },
         .export = *export,
+        .runs = !options->writable && export->can_status ? calloc(RUNS_MAX, sizeof *nbd->runs) : NULL,
     };
     if (!nbd->store.name) {
+        free(nbd->runs);
         free(nbd);
         return byre_error_set_errno(err, -ENOMEM, "no store");
     }
     byre_range_lock_init(&nbd->turns);
+    pthread_mutex_init(&nbd->guard, NULL);
     if (nbd->store.limits.request_align > 1)
         nbd->store.turns = &nbd->turns;
     nbd->pool = pool;

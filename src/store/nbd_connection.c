@@ -30,25 +30,30 @@ static int completed(void *opaque, int *error)
     return 1;
 }
 
-/* Extents of base:allocation: takes the first run of one kind. */
+static void add_run(struct byre_nbd_request *request, uint32_t length, bool zero)
+{
+    struct byre_nbd_run *last = request->ret_runs ? &request->runs[request->ret_runs - 1] : NULL;
+    uint64_t start = last ? last->end : request->offset;
+
+    if (length == 0 || request->runs_full)
+        return;
+    if (last && last->zero == zero)
+        last->end += length;
+    else if (request->ret_runs < request->runs_max)
+        request->runs[request->ret_runs++] = (struct byre_nbd_run){ start + length, zero };
+    else
+        request->runs_full = true;
+}
+
+/* Extents of base:allocation. */
 static int got_status(void *opaque, const char *context, uint64_t offset, uint32_t *entries, size_t count, int *error)
 {
-    struct byre_nbd_request *request = opaque;
-
     (void)offset;
     (void)error;
     if (strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0)
         return 0;
-    for (size_t i = 0; i + 1 < count && !request->run_ended; i += 2) {
-        bool zero = entries[i + 1] & STATUS_ZERO;
-
-        if (request->ret_length && zero != request->ret_zero)
-            request->run_ended = true;
-        else
-            request->ret_length += entries[i];
-        if (!request->run_ended)
-            request->ret_zero = zero;
-    }
+    for (size_t i = 0; i + 1 < count; i += 2)
+        add_run(opaque, entries[i], entries[i + 1] & STATUS_ZERO);
     return 0;
 }
 
@@ -74,9 +79,10 @@ static int64_t submit(struct nbd_handle *nbd, struct byre_nbd_request *request)
         flags |= request->fast ? LIBNBD_CMD_FLAG_FAST_ZERO : 0;
         return nbd_aio_zero(nbd, request->length, request->offset, done, flags);
     case BYRE_NBD_STATUS:
-        request->ret_length = 0;
-        request->ret_zero = request->run_ended = false;
-        return nbd_aio_block_status(nbd, request->length, request->offset, extent, done, 0);
+        request->ret_runs = 0;
+        request->runs_full = false;
+        flags = request->runs_max == 1 ? LIBNBD_CMD_FLAG_REQ_ONE : 0;
+        return nbd_aio_block_status(nbd, request->length, request->offset, extent, done, flags);
     }
     return -1;
 }
@@ -173,7 +179,7 @@ int byre_nbd_connection_run(struct byre_nbd_connection *connection, struct byre_
     *ret_lost = r < 0 && is_gone(nbd);
     pthread_mutex_unlock(&connection->lock);
     pthread_cond_destroy(&request->wake);
-    if (r == 0 && request->op == BYRE_NBD_STATUS && request->ret_length == 0)
+    if (r == 0 && request->op == BYRE_NBD_STATUS && request->ret_runs == 0)
         r = -EPROTO;
     return r;
 }

@@ -30,16 +30,23 @@ enum byre_nbd_op {
     BYRE_NBD_STATUS,
 };
 
+/* Bytes up to `end` that are of one kind. */
+struct byre_nbd_run {
+    uint64_t end;
+    bool zero; /* they read as zero */
+};
+
 /* On the stack of the thread that waits for it. */
 struct byre_nbd_request {
     enum byre_nbd_op op;
     bool no_hole, fast;    /* of ZERO */
     void *buf;             /* of READ and WRITE */
     uint64_t offset, length;
-    uint64_t ret_length;   /* STATUS: of the first run; at least 1 */
-    bool ret_zero;         /* STATUS: it reads as zero */
+    struct byre_nbd_run *runs; /* of STATUS: the first one starts at `offset`, and is not empty */
+    size_t runs_max;           /* how many there is room for; with room for one, the server is asked for one */
+    size_t ret_runs;           /* how many there are: at least 1 */
     /* Private: */
-    bool run_ended;
+    bool runs_full;
     bool done, lost;
     int code;
     pthread_cond_t wake;

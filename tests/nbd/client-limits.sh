@@ -124,3 +124,17 @@ for mode in plugin disable; do
     fi
     end_server many
 done
+
+# A thousand extents are not a thousand questions, where the disk is only read.
+truncate -s 4M pieces.raw
+for ((i = 0; i < 512; i++)); do
+    echo "write -q -P 1 $((i * 8192)) 4096"
+done | qemu-io -f raw pieces.raw >/dev/null
+: >pieces.log
+serve_nbdkit pieces --filter=log file pieces.raw logfile="$PWD/pieces.log"
+run_ok "$BYRE" map -f raw --output=json "$(uri pieces)"
+assert_equal "$(qemu-img map -U -f raw --output=json pieces.raw)" "$OUT"
+asked=$(grep -c ' Extents id=.* count=' pieces.log)
+assert_at_most $(($(wc -l <<<"$OUT") / 100)) "$asked" 'questions for extents'
+run_ok "$BYRE" convert -f raw -O qcow2 "$(uri pieces)" pieces.qcow2
+assert_same_disk -U -f raw -F qcow2 pieces.raw pieces.qcow2
