@@ -23,6 +23,7 @@
 #include "disk/data_file.h"
 #include "disk/disk.h"
 #include "disk/encrypt.h"
+#include "disk/nbd_name.h"
 #include "disk/open.h"
 #include "disk/resize.h"
 #include "store/file.h"
@@ -259,6 +260,8 @@ static int path_of(const char *name, char **ret_path, struct byre_error *err)
             return byre_error_set(err, -ENOTSUP, "Protocol driver '%.*s' does not support image creation",
                                   (int)strlen(others[i]) - 1, others[i]);
     }
+    if (byre_nbd_name_is(name))
+        return byre_error_set(err, -ENOTSUP, "Protocol driver 'nbd' does not support image creation");
     if (strncmp(name, device, sizeof device - 1) == 0) {
         *ret_path = byre_name_of_path(name + sizeof device - 1);
     } else {

@@ -364,7 +364,8 @@ int byre_write_zeroes(struct byre_disk *disk, uint64_t goff, uint64_t length, un
     return complete_change(disk, flags, r, err);
 }
 
-/* A hole is made of the whole blocks in the range, where the store can do that. */
+/* A hole is made of the whole blocks in the range, where the store can do that; else it is told that nobody needs
+ * them. */
 static int discard_raw(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err)
 {
     struct byre_store *store = disk->layers[0].store;
@@ -378,7 +379,7 @@ static int discard_raw(struct byre_disk *disk, uint64_t goff, uint64_t length, s
     if (goff >= end)
         return 0;
     r = zero_raw(disk, goff, end - goff, BYRE_ZERO_UNMAP | BYRE_ZERO_NO_FALLBACK, err);
-    return r == -ENOTSUP ? 0 : r;
+    return r == -ENOTSUP ? byre_store_discard(store, goff, end - goff, err) : r;
 }
 
 int byre_discard(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_error *err)

@@ -132,6 +132,8 @@ static int open_protocol(json_t *tree, const enum byre_driver *driver, const str
         return byre_node_open_blkdebug(tree, mode, ret_node, err);
     if (driver && (*driver == BYRE_DRIVER_NULL_CO || *driver == BYRE_DRIVER_NULL_AIO))
         return byre_node_open_null(tree, *driver, mode, ret_node, err);
+    if (driver && *driver == BYRE_DRIVER_NBD)
+        return byre_node_open_nbd(tree, mode, ret_node, err);
     if (driver && *driver == BYRE_DRIVER_RAW)
         return open_raw(tree, mode, ret_node, err);
     return byre_node_open_file(tree, driver, mode, ret_node, err);

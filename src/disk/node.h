@@ -103,6 +103,7 @@ enum byre_driver {
     BYRE_DRIVER_FILE,
     BYRE_DRIVER_HOST_DEVICE,
     BYRE_DRIVER_LUKS,
+    BYRE_DRIVER_NBD,
     BYRE_DRIVER_NULL_AIO,
     BYRE_DRIVER_NULL_CO,
     BYRE_DRIVER_QCOW2,
@@ -133,6 +134,8 @@ int byre_node_open_file(json_t *tree, const enum byre_driver *driver, const stru
                         struct byre_node *ret_node, struct byre_error *err);
 int byre_node_open_null(json_t *tree, enum byre_driver driver, const struct byre_node_mode *mode,
                         struct byre_node *ret_node, struct byre_error *err);
+int byre_node_open_nbd(json_t *tree, const struct byre_node_mode *mode, struct byre_node *ret_node,
+                       struct byre_error *err);
 int byre_node_open_blkdebug(json_t *tree, const struct byre_node_mode *mode, struct byre_node *ret_node,
                             struct byre_error *err);
 

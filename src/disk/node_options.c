@@ -27,6 +27,7 @@ static const struct {
     [BYRE_DRIVER_FILE] = { "file", true },
     [BYRE_DRIVER_HOST_DEVICE] = { "host_device", true },
     [BYRE_DRIVER_LUKS] = { "luks", false },
+    [BYRE_DRIVER_NBD] = { "nbd", true },
     [BYRE_DRIVER_NULL_AIO] = { "null-aio", true },
     [BYRE_DRIVER_NULL_CO] = { "null-co", true },
     [BYRE_DRIVER_QCOW2] = { "qcow2", false },

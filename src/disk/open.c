@@ -99,8 +99,13 @@ void byre_disk_strip_name(struct byre_error *err, const char *name)
 
 void byre_disk_name_error(struct byre_error *err, const char *name)
 {
+    const char *shown = byre_options_shown_name(name);
+
     byre_disk_strip_name(err, name);
-    byre_error_prepend(err, "Could not open '%s': ", byre_options_shown_name(name));
+    if (strlen(shown) > BYRE_NAME_SHOWN_MAX)
+        byre_error_prepend(err, "Could not open '%.*s...': ", (int)BYRE_NAME_SHOWN_MAX, shown);
+    else
+        byre_error_prepend(err, "Could not open '%s': ", shown);
 }
 
 /* --- the chain ------------------------------------------------------------------------------------------ */

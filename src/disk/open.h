@@ -46,6 +46,8 @@ int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *o
 /* Takes "Could not open 'NAME': " off the front of the message. */
 void byre_disk_strip_name(struct byre_error *err, const char *name);
 
+#define BYRE_NAME_SHOWN_MAX 1000u /* bytes of a name that leave room for what is said of it */
+
 /* Makes the message on an image that could not be opened begin with "Could not open 'NAME': ", once. */
 void byre_disk_name_error(struct byre_error *err, const char *name);
 

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/name.h"
 #include "disk/disk.h"
+#include "disk/nbd_name.h"
 #include "disk/options_tree.h"
 
 static int read_protocol(const char *name, unsigned depth, json_t **ret_tree, struct byre_error *err);
@@ -99,6 +100,8 @@ static int add_name(json_t *tree, const char *name, unsigned depth, struct byre_
         return add_null(tree, "null-aio", rest, err);
     if ((rest = after(name, "blkdebug")))
         return add_blkdebug(tree, rest, depth, err);
+    if (byre_nbd_name_is(name))
+        return byre_nbd_name_read(name, tree, err);
     return byre_name_check(name, err);
 }
 
@@ -128,7 +131,7 @@ int byre_backing_check(const char *name, bool protocols, struct byre_error *err)
 int byre_recorded_name_check(const char *name, const char *what, bool protocols, struct byre_error *err)
 {
     static const char *const known[] = { "blkdebug", "host_device", "json", "null-aio", "null-co" };
-    bool is_known = false;
+    bool is_known = byre_nbd_name_is(name);
 
     if (!byre_name_is_protocol(name))
         return 0;

@@ -37,7 +37,7 @@ int byre_options_read_json(const char *text, json_t **ret_tree, struct byre_erro
 
 /*
  * What a name says: "json:{...}", "image-opts:LIST", "file:PATH", "host_device:PATH", "null-co://", "null-aio://",
- * "blkdebug:CONFIG:NAME", or a path.  All but the first two make a tree whose only branch is "file".
+ * "blkdebug:CONFIG:NAME", one of nbd_name.h, or a path.  All but the first two make a tree whose only branch is "file".
  */
 int byre_options_read_name(const char *name, json_t **ret_tree, struct byre_error *err);
 

@@ -74,8 +74,10 @@ refused "Could not open 'null-co:': data files can only be named by a path" imag
 run_fails 1 'only allowed filename' "$BYRE" map --allow-backing=protocol image.qcow2
 with_name 'json:{}x'
 refused 'data files can only be named by a path' image.qcow2
-with_name 'nbd:abcd'
-refused "Unknown protocol 'nbd'" image.qcow2
+with_name 'nbd:h:10'
+refused 'data files can only be named by a path' image.qcow2
+with_name 'ssh:abcd'
+refused "Unknown protocol 'ssh'" image.qcow2
 # the image itself, and an image of its chain: guests would write to metadata
 with_name 'me.qcow2'
 mv image.qcow2 me.qcow2

@@ -101,7 +101,7 @@ for backing in nbd://localhost:1/x 'json:{"driver":"qcow2","file":{"driver":"fil
     same_ok info beyond.qcow2
     same_ok info --output=json beyond.qcow2
     case $backing in
-        json:*|host_device:*)
+        json:* | host_device:* | nbd:*)
             unknown="Could not open '$backing': backing files can only be named by a path"
             unknown+=$'\nUse --allow-backing=protocol if you trust the image.'
             says 1 "$unknown" info --backing-chain beyond.qcow2 ;;

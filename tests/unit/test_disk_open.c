@@ -235,7 +235,7 @@ static void open_with_unknown_backing_format_is_refused(void **state)
 
 static void open_follows_no_protocols(void **state)
 {
-    static const char *const names[] = { "nbd://localhost/x", "a:b" };
+    static const char *const names[] = { "ssh://localhost/x", "a:b" };
     static const char json[] = "json:{\"driver\":\"file\"}";
 
     (void)state;

@@ -144,7 +144,7 @@ static void names_are_read(void **state)
              "\"file.image.image.driver\":\"null-co\"}");
     reads_as(byre_options_read_name, "json:{\"driver\":\"null-co\"}", "{\"driver\":\"null-co\"}");
     reads_as(byre_options_read_name, "image-opts:driver=null-co", "{\"driver\":\"null-co\"}");
-    is_refused(byre_options_read_name, "nbd://h/x", "Unknown protocol 'nbd'");
+    is_refused(byre_options_read_name, "ssh://h/x", "Unknown protocol 'ssh'");
     is_refused(byre_options_read_name, ":x", "Unknown protocol ''");
     is_refused(byre_options_read_name, "null-co:", "The only allowed filename for this driver is 'null-co://'");
     is_refused(byre_options_read_name, "blkdebug:x", "blkdebug requires both config file and image path");
