@@ -149,8 +149,12 @@ static int open_layer(const struct byre_parameters *parameters, struct byre_disk
 static int open_image(const struct byre_parameters *parameters, bool writable, struct byre_disk **ret_disk,
                       struct byre_error *err)
 {
-    return parameters->chain ? open_layer(parameters, ret_disk, err)
-                             : open_named(parameters, writable, false, ret_disk, err);
+    int r = parameters->chain ? open_layer(parameters, ret_disk, err)
+                              : open_named(parameters, writable, false, ret_disk, err);
+
+    if (r < 0 && strstr(err->text, BYRE_SNAPSHOT_FAILED))
+        byre_error_prepend(err, "snapshot=%s: ", parameters->snapshot);
+    return r;
 }
 
 /* Is `name` the same file taken from here and from the directory of the image at `path`? */

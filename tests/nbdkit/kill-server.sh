@@ -1,0 +1,43 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# nbdkit is killed while clients write: what was flushed before is there, and the image has no errors (leaks may be).
+. "$(dirname "$0")/../lib.sh"
+. "$TEST_TOP/tests/nbdkit/nbdkit.sh"
+
+# grown FILE BYTES: waits until it is longer.
+grown() {
+    local deadline=$((SECONDS + 20))
+    until [ "$(file_size "$1")" -gt "$2" ]; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "$1 does not grow"
+    done
+}
+
+noise 1 16777216 >load.raw
+for options in cluster_size=64k cluster_size=4k,lazy_refcounts=on extended_l2=on,cluster_size=64k; do
+    "$BYRE" create -q -f qcow2 -o $options image.qcow2 80M
+    expected=()
+    for round in 1 2 3; do
+        serve killed "$PLUGIN" image.qcow2
+        at=$((round * 5000 + 7))k
+        expected+=(-c "read -q -P $round $at 300k" -c "read -q -P 1$round $((round * 1000))k 3000")
+        # a flush on one connection covers what others wrote; FUA needs none
+        qemu_io -f raw -c "write -q -P $round $at 300k" "$URI"
+        qemu_io -f raw -c flush -c "write -q -f -P 1$round $((round * 1000))k 3000" "$URI"
+        size=$(file_size image.qcow2)
+        target=driver=raw,offset=$((round * 16 + 4))M,size=16M,file.driver=nbd,file.server.type=unix
+        qemu-img convert -n -W -m 8 -f raw --target-image-opts load.raw \
+            "$target,file.server.path=$PWD/killed.sock" >load.log 2>&1 &
+        load=$!
+        grown image.qcow2 $((size + round * 500000))
+        kill -KILL "$SERVER"
+        { wait "$SERVER" "$load" || true; } 2>/dev/null
+        run "$BYRE" check -f qcow2 image.qcow2
+        [[ $CODE = [03] ]] || fail "byre check exits with $CODE: $OUT$ERR"
+    done
+    serve again "$PLUGIN" image.qcow2
+    stop again
+    run "$BYRE" check -q -r all image.qcow2
+    assert_equal 0 "$CODE" 'the exit code of check -r'
+    qemu_io -r -f qcow2 "${expected[@]}" image.qcow2
+    assert_clean image.qcow2
+done
