@@ -56,6 +56,7 @@ done
 # hold OPTION...: a qemu-io that has the image open until release.
 hold() {
     mkfifo commands
+    : >held
     qemu-io "$@" <commands >held 2>&1 &
     holder=$!
     exec 7>commands
