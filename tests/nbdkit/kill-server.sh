@@ -38,9 +38,20 @@ for options in cluster_size=64k cluster_size=4k,lazy_refcounts=on extended_l2=on
     done
     serve killed "$PLUGIN" image.qcow2
     expected+=(-c 'read -q -P 9 77M 100k')
-    qemu_io -t unsafe -f raw -c 'write -q -f -P 9 77M 100k' "$URI"
+    mkfifo commands # for a client that is there until the end, for it flushes then
+    : >says
+    qemu-io -t unsafe -f raw "$URI" <commands >says 2>&1 &
+    client=$!
+    exec 7>commands
+    echo 'write -f -P 9 77M 100k' >&7
+    deadline=$((SECONDS + 20))
+    until grep -q 'wrote 102400' says; do
+        [ "$SECONDS" -lt "$deadline" ] || fail 'the client does not write'
+    done
     kill -KILL "$SERVER"
-    { wait "$SERVER" || true; } 2>/dev/null
+    exec 7>&-
+    { wait "$SERVER" "$client" || true; } 2>/dev/null
+    rm commands
     serve again "$PLUGIN" image.qcow2
     stop again
     run "$BYRE" check -q -r all image.qcow2
