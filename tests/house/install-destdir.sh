@@ -10,6 +10,9 @@ for file in bin/byre include/byre/byre.h include/byre/disk.h lib/libbyre.so lib/
     lib/pkgconfig/libbyre.pc share/man/man1/byre.1 share/man/man1/byre-convert.1; do
     grep -qx "$file" files || fail "$file is not installed"
 done
+if has NBDKIT; then
+    grep -qx 'lib/.*nbdkit/plugins/nbdkit-byre-plugin.so' files || fail 'the plugin is not installed'
+fi
 for header in "$TEST_TOP"/include/byre/*.h; do
     grep -qx "include/byre/${header##*/}" files || fail "$header is not installed"
 done
