@@ -7,7 +7,8 @@
 qemu-img create -q -f qcow2 image.qcow2 4M
 qemu-img create -q -f qcow2 -b image.qcow2 -F qcow2 top.qcow2
 qemu-img create -q -f qcow2 -u -b nofile -F qcow2 broken.qcow2 1M
-qemu-img create -q -f qcow2 -u -b nbd://localhost:1/x -F raw far.qcow2 1M
+qemu-img create -q -f qcow2 -u -b ssh://localhost:1/x -F raw far.qcow2 1M
+qemu-img create -q -f qcow2 -u -b nbd://localhost:1/x -F raw remote.qcow2 1M
 qemu-img create -q -f qcow2 -u -b "json:{'driver':'file','filename':'$PWD/image.qcow2'}" -F raw json.qcow2 1M
 head -c 1000 image.qcow2 >short.qcow2
 mkdir directory
@@ -33,7 +34,8 @@ refused "Could not open '$PWD/nofile': No such file or directory" "$PLUGIN" nofi
 refused "Could not open '$PWD/directory'" "$PLUGIN" directory
 refused "Could not open '.*short.qcow2'" "$PLUGIN" short.qcow2 format=qcow2
 refused "Could not open '.*broken.qcow2': Could not open backing file" "$PLUGIN" broken.qcow2
-refused "Unknown protocol 'nbd'" "$PLUGIN" far.qcow2
+refused "Unknown protocol 'ssh'" "$PLUGIN" far.qcow2
+refused "Could not open 'nbd://localhost:1/x': backing files can only be named by a path" "$PLUGIN" remote.qcow2
 refused 'Unknown protocol' "$PLUGIN" nosuch:image
 refused "snapshot=monday: Could not open '.*': Failed to load snapshot: Can't find snapshot" "$PLUGIN" image.qcow2 snapshot=monday
 refused "chain=2: the chain of '$PWD/top.qcow2' has only 2 layers, from 0 on" "$PLUGIN" top.qcow2 chain=2
