@@ -38,6 +38,17 @@ enum byre_op {
     BYRE_OP_FLUSH,        /* as byre_flush: covers what was reaped before it was submitted, on any queue */
 };
 
+#define BYRE_ZERO_RANGES_MAX 32u
+#define BYRE_ZERO_RANGE_MIN  4096u
+
+/* Ranges of a disk that are zeros, as its metadata has it: in order, and apart from each other. */
+struct byre_zero_ranges {
+    unsigned count;
+    struct {
+        uint64_t goff, length;
+    } list[BYRE_ZERO_RANGES_MAX];
+};
+
 struct byre_request {
     enum byre_op op;
     unsigned flags;
@@ -46,6 +57,12 @@ struct byre_request {
     int iov_count;
     void *cookie;            /* given back with the completion */
     struct byre_error *err;  /* where the message of a failure goes; may be NULL */
+    /*
+     * Reads: where ranges are told whose bytes are zeros; their part of the vector is left as it is.  Ranges of less
+     * than BYRE_ZERO_RANGE_MIN bytes, those for which there is no room, and zeros that only the medium knows of are
+     * read like others.  NULL: all of the vector is filled.
+     */
+    struct byre_zero_ranges *zeros;
 };
 
 struct byre_completion {
@@ -63,6 +80,11 @@ enum byre_aio {
 struct byre_queue_options {
     unsigned depth; /* how many requests may be submitted and not reaped: 1 to BYRE_QUEUE_DEPTH_MAX */
     enum byre_aio aio;
+    /*
+     * The owner waits for byre_queue_fd with EPOLLET, and reaps all there is after each event and each submission:
+     * then these calls need not touch the file descriptor.
+     */
+    bool edges;
 };
 
 /* -EINVAL, -ENOMEM, -EMFILE. */
@@ -91,8 +113,8 @@ void byre_queue_drain(struct byre_queue *queue);
 /* How many requests were submitted and not reaped. */
 unsigned byre_queue_pending(const struct byre_queue *queue);
 
-/* A file descriptor that is readable when there may be something to reap, until it was reaped; for poll.  The
- * queue's. */
+/* A file descriptor that is readable when there may be something to reap, until it was reaped; for poll, or with
+ * `edges` for EPOLLET.  The queue's. */
 int byre_queue_fd(struct byre_queue *queue);
 
 #ifdef __cplusplus

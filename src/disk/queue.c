@@ -81,7 +81,8 @@ struct byre_queue {
     struct list idle, ready;
     unsigned depth, pending, under_way;
     int event_fd;
-    bool polled;            /* somebody waits for event_fd by himself */
+    bool polled;            /* somebody waits for event_fd by himself, */
+    bool edges;             /* and sees each of its events once */
 
     pthread_mutex_t mutex;
     struct list finished;   /* by workers; under the mutex */
@@ -173,6 +174,13 @@ static void hand_over(struct slot *slot)
     byre_pool_submit(slot->queue->pool, &slot->job);
 }
 
+/* Something is there that no event has told of. */
+static void tell_of_ready(const struct byre_queue *queue)
+{
+    if (queue->polled && !queue->edges && queue->ready.first)
+        raise_event(queue);
+}
+
 /* --- the fast path --------------------------------------------------------------------------------------- */
 
 /* The extents of the request, if they are known: 0 if they are not, or too many.  In the epoch if there is a map. */
@@ -249,6 +257,9 @@ static bool take_extent(struct slot *slot, const struct byre_extent *extent, boo
     if (extent->kind == BYRE_EXTENT_COMPRESSED ||
         (write && (extent->kind != BYRE_EXTENT_DATA || extent->layer || !extent->exclusive)))
         return false;
+    if (extent->kind != BYRE_EXTENT_DATA && slot->request.zeros &&
+        byre_zero_ranges_add(slot->request.zeros, extent->goff, extent->length))
+        return true;
     if (!slice_vector(slot, extent, &part.iov, &part.iov_count))
         return false;
     if (extent->kind != BYRE_EXTENT_DATA) {
@@ -315,6 +326,8 @@ static void start_move(struct slot *slot)
         hand_over(slot);
         return;
     }
+    if (!write && slot->request.zeros)
+        slot->request.zeros->count = 0;
     count = known_extents(slot, extents);
     ok = count > 0 && (!write || note_write(slot));
     for (int i = 0; ok && i < count; i++)
@@ -392,8 +405,7 @@ unsigned byre_queue_submit(struct byre_queue *queue, const struct byre_request *
         start(queue, &requests[i]);
     if (queue->ring)
         submit_ring(queue);
-    if (queue->polled && queue->ready.first)
-        raise_event(queue);
+    tell_of_ready(queue);
     return started;
 }
 
@@ -451,7 +463,7 @@ unsigned byre_queue_reap(struct byre_queue *queue, struct byre_completion *compl
     unsigned count = 0;
     eventfd_t events;
 
-    if (queue->polled)
+    if (queue->polled && !queue->edges)
         (void)eventfd_read(queue->event_fd, &events);
     min = MIN(min, max);
     for (bool in_time = true;;) {
@@ -465,8 +477,7 @@ unsigned byre_queue_reap(struct byre_queue *queue, struct byre_completion *compl
             break;
         in_time = await_event(queue, deadline);
     }
-    if (queue->polled && queue->ready.first)
-        raise_event(queue);
+    tell_of_ready(queue);
     return count;
 }
 
@@ -474,8 +485,7 @@ void byre_queue_drain(struct byre_queue *queue)
 {
     for (collect(queue); queue->under_way; collect(queue))
         (void)await_event(queue, -1);
-    if (queue->polled && queue->ready.first)
-        raise_event(queue);
+    tell_of_ready(queue);
 }
 
 unsigned byre_queue_pending(const struct byre_queue *queue)
@@ -506,6 +516,7 @@ int byre_queue_new(struct byre_disk *disk, struct byre_workers *workers, const s
     queue->disk = disk;
     queue->pool = workers->pool;
     queue->depth = depth;
+    queue->edges = options->edges;
     pthread_mutex_init(&queue->mutex, NULL);
     list_init(&queue->idle);
     list_init(&queue->ready);

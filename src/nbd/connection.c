@@ -20,7 +20,11 @@
 #define IN_BYTES      (128u << 10) /* more than the longest option */
 #define IN_FLIGHT_MAX 256u
 #define BYTES_MAX     (64u << 20)
+#define UNSENT_MAX    (1u << 20)
+#define ROUND_MAX     (256u << 10)
 #define VECTORS_MAX   256u         /* in one call */
+#define LONG_PAYLOAD  (16u << 10)  /* behind it only HEADS_BYTES are received at once, not to copy the next one */
+#define HEADS_BYTES   1024u
 
 static uint64_t now(void)
 {
@@ -106,7 +110,8 @@ bool byre_nbd_connection_is_over(const struct byre_nbd_connection *connection)
 static bool has_room(const struct byre_nbd_connection *connection)
 {
     return connection->in_flight == 0 ||
-           (connection->in_flight < IN_FLIGHT_MAX && connection->bytes_in_flight < BYTES_MAX);
+           (connection->in_flight < IN_FLIGHT_MAX && connection->bytes_in_flight < BYTES_MAX &&
+            connection->unsent < UNSENT_MAX);
 }
 
 static void start(struct byre_nbd_connection *connection, struct byre_nbd_op *op)
@@ -173,6 +178,7 @@ static void take_request(struct byre_nbd_connection *connection, const struct by
     }
     op->counted = bytes_of(request);
     connection->bytes_in_flight += op->counted;
+    connection->in_round += op->counted;
     if (request->payload) {
         connection->incoming = op;
         connection->filled = 0;
@@ -263,13 +269,21 @@ void byre_nbd_connection_go_on(struct byre_nbd_connection *connection)
 {
     if (!connection->deaf && !connection->greeting_over)
         negotiate(connection);
-    while (!connection->deaf && connection->greeting_over && (connection->incoming || has_room(connection)) &&
-           take_one(connection))
+    while (!connection->deaf && connection->greeting_over &&
+           (connection->incoming || (has_room(connection) && connection->in_round < ROUND_MAX)) && take_one(connection))
         ;
     if (connection->in_at && connection->in_at < connection->in_end)
         memmove(connection->in, connection->in + connection->in_at, connection->in_end - connection->in_at);
     connection->in_end -= connection->in_at;
     connection->in_at = 0;
+}
+
+/* How much is received besides the rest of a payload. */
+static size_t room_behind(const struct byre_nbd_connection *connection, size_t missing)
+{
+    size_t room = IN_BYTES - connection->in_end;
+
+    return missing >= LONG_PAYLOAD ? MIN(room, HEADS_BYTES) : room;
 }
 
 /* A payload goes where it belongs; what is behind it, into the buffer. */
@@ -279,7 +293,7 @@ void byre_nbd_connection_receive(struct byre_nbd_connection *connection)
     size_t missing = op ? (size_t)op->request.payload - connection->filled : 0;
     struct iovec iov[2] = {
         { op ? op->data + connection->filled : NULL, missing },
-        { connection->in + connection->in_end, IN_BYTES - connection->in_end },
+        { connection->in + connection->in_end, room_behind(connection, missing) },
     };
     struct msghdr message = { .msg_iov = op ? iov : iov + 1, .msg_iovlen = op ? 2 : 1 };
     ssize_t got;
@@ -310,6 +324,7 @@ void byre_nbd_connection_finish(struct byre_nbd_connection *connection, struct b
         break_off(connection);
     op->next = NULL;
     op->reply_at = 0;
+    connection->unsent += op->counted;
     *connection->last_reply = op;
     connection->last_reply = &op->next;
     byre_nbd_loop_mark(connection->loop, connection);
@@ -324,6 +339,7 @@ static void drop_reply(struct byre_nbd_connection *connection)
         connection->last_reply = &connection->first_reply;
     connection->in_flight--;
     connection->bytes_in_flight -= op->counted;
+    connection->unsent -= op->counted;
     byre_nbd_loop_give_op(connection->loop, op);
 }
 
@@ -389,6 +405,7 @@ void byre_nbd_connection_send(struct byre_nbd_connection *connection)
 {
     uint32_t wanted = 0;
 
+    connection->in_round = 0;
     while (!connection->broken && send_some(connection))
         ;
     if (connection->broken) {

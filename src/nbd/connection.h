@@ -2,7 +2,8 @@
 /*
  * A connection: a socket, what its client has said, and what it is to be told.  All of it in its loop's thread.
  *
- *   K1. No more is read from the socket while IN_FLIGHT_MAX ops are under way, or BYTES_MAX bytes of them.
+ *   K1. No more is taken while IN_FLIGHT_MAX ops are under way, or BYTES_MAX bytes of them, or UNSENT_MAX bytes wait to
+ *       be sent; and in one round no more than ROUND_MAX bytes are: what was read is sent while a cache still has it.
  *   K2. A connection lives until its last op is done, also when its peer is gone.
  */
 #ifndef BYRE_NBD_CONNECTION_H
@@ -32,7 +33,7 @@ struct byre_nbd_connection {
     size_t greetings_at;
     struct byre_nbd_op *first_reply, **last_reply;
     unsigned in_flight;    /* ops, replies included */
-    uint64_t bytes_in_flight;
+    uint64_t bytes_in_flight, unsent, in_round;
 };
 
 /* Takes the socket, also when it fails: -ENOMEM. */

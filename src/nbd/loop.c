@@ -22,7 +22,7 @@
 #define COMPLETIONS_MAX 128u
 #define QUEUE_DEPTH     1024u
 #define SPARE_OPS_MAX   512u
-#define SPARE_ROOM_MAX  (64u << 10) /* an op with more data gives it back */
+#define SPARE_ROOM_MAX  (8u << 20) /* bytes of data that spare ops have: memory that was touched is faster */
 
 /* What an event is of: the pointer, and which kind it has, in bits that pointers do not have. */
 enum { TAG_CONNECTION, TAG_LANE, TAG_WAKE, TAG_MASK };
@@ -37,6 +37,7 @@ struct byre_nbd_loop {
     VEC(struct byre_nbd_lane *) lanes;
     struct byre_nbd_op *spare;
     unsigned spare_count;
+    size_t spare_room;
     bool stopping;
     pthread_mutex_t mutex;
     VEC(int) adopted;         /* under it: new sockets */
@@ -66,6 +67,7 @@ struct byre_nbd_op *byre_nbd_loop_take_op(struct byre_nbd_loop *loop)
     if (op) {
         loop->spare = op->next;
         loop->spare_count--;
+        loop->spare_room -= op->room;
     } else {
         op = malloc(sizeof *op);
         if (!op)
@@ -86,13 +88,14 @@ struct byre_nbd_op *byre_nbd_loop_take_op(struct byre_nbd_loop *loop)
 
 void byre_nbd_loop_give_op(struct byre_nbd_loop *loop, struct byre_nbd_op *op)
 {
-    if (op->room > SPARE_ROOM_MAX || loop->spare_count == SPARE_OPS_MAX) {
+    if (loop->spare_room + op->room > SPARE_ROOM_MAX || loop->spare_count == SPARE_OPS_MAX) {
         byre_nbd_op_free(op);
         return;
     }
     op->next = loop->spare;
     loop->spare = op;
     loop->spare_count++;
+    loop->spare_room += op->room;
 }
 
 /* A worker's: the op goes back to its loop. */
@@ -137,7 +140,7 @@ static void lane_free(struct byre_nbd_lane *lane)
 
 static struct byre_nbd_lane *lane_new(struct byre_nbd_loop *loop, struct byre_nbd_export *export)
 {
-    const struct byre_queue_options options = { .depth = QUEUE_DEPTH };
+    const struct byre_queue_options options = { .depth = QUEUE_DEPTH, .edges = true };
     struct byre_nbd_lane *lane = calloc(1, sizeof *lane);
 
     if (!lane)
@@ -148,7 +151,7 @@ static struct byre_nbd_lane *lane_new(struct byre_nbd_loop *loop, struct byre_nb
         lane_free(lane);
         return NULL;
     }
-    if (watch_fd(loop, EPOLL_CTL_ADD, byre_queue_fd(lane->queue), EPOLLIN, lane, TAG_LANE) < 0) {
+    if (watch_fd(loop, EPOLL_CTL_ADD, byre_queue_fd(lane->queue), EPOLLIN | EPOLLET, lane, TAG_LANE) < 0) {
         loop->lanes.len--;
         lane_free(lane);
         return NULL;

@@ -14,8 +14,6 @@
 #include "base/endian.h"
 #include "nbd/op_slow.h"
 
-#define SMALL_READ (64u << 10) /* below that looking for holes costs more than it spares */
-
 int byre_nbd_op_make_room(struct byre_nbd_op *op, size_t length)
 {
     if (length <= op->room)
@@ -39,7 +37,6 @@ void byre_nbd_op_free(struct byre_nbd_op *op)
 bool byre_nbd_op_is_slow(const struct byre_nbd_op *op)
 {
     switch (op->request.type) {
-    case NBD_CMD_READ: return op->request.length >= SMALL_READ && op->terms->replies != BYRE_NBD_REPLIES_SIMPLE;
     case NBD_CMD_TRIM: return op->request.flags & NBD_CMD_FLAG_FUA;
     case NBD_CMD_CACHE:
     case NBD_CMD_BLOCK_STATUS: return true;
@@ -62,8 +59,13 @@ struct byre_request byre_nbd_op_request(struct byre_nbd_op *op)
     };
 
     op->vector = (struct iovec){ op->data, (size_t)wire->length };
+    op->zeros.count = 0;
     switch (wire->type) {
-    case NBD_CMD_READ: request.op = BYRE_OP_READ; break;
+    case NBD_CMD_READ:
+        request.op = BYRE_OP_READ;
+        if (op->terms->replies != BYRE_NBD_REPLIES_SIMPLE && !(wire->flags & NBD_CMD_FLAG_DF))
+            request.zeros = &op->zeros;
+        break;
     case NBD_CMD_WRITE:
         request.op = BYRE_OP_WRITE;
         request.flags = wire->flags & NBD_CMD_FLAG_FUA ? BYRE_WRITE_FUA : 0;
@@ -114,15 +116,42 @@ static int reply_error(struct byre_nbd_op *op)
     return add(op, head, at + 6 + length);
 }
 
+/* The chunk of a range: its head, and its data if it has some.  There is room for both. */
+static void add_chunk(struct byre_nbd_op *op, uint64_t goff, uint64_t length, bool hole)
+{
+    uint64_t from = goff - op->request.goff;
+    uint8_t *head = op->heads.ptr + op->heads.len;
+    size_t at = byre_nbd_put_chunk(head, op->terms, &op->request, from + length == op->request.length,
+                                   hole ? NBD_CHUNK_OFFSET_HOLE : NBD_CHUNK_OFFSET_DATA, hole ? 12 : 8 + length);
+
+    byre_put_be64(head + at, goff);
+    if (hole)
+        byre_put_be32(head + at + 8, (uint32_t)length);
+    at += hole ? 12 : 8;
+    op->heads.len += at;
+    op->reply.ptr[op->reply.len++] = (struct iovec){ head, at };
+    if (!hole)
+        op->reply.ptr[op->reply.len++] = (struct iovec){ op->data + from, (size_t)length };
+}
+
+/* Holes for the zeros, and data between them. */
 static int reply_data(struct byre_nbd_op *op)
 {
-    uint8_t *head = op->heads.ptr;
-    size_t at = byre_nbd_put_chunk(head, op->terms, &op->request, true, NBD_CHUNK_OFFSET_DATA, 8 + op->request.length);
-    int rc;
+    const struct byre_zero_ranges *zeros = &op->zeros;
+    uint64_t at = op->request.goff, end = at + op->request.length;
+    unsigned chunks = 2 * zeros->count + 1;
 
-    byre_put_be64(head + at, op->request.goff);
-    rc = add(op, head, at + 8);
-    return rc < 0 ? rc : add(op, op->data, (size_t)op->request.length);
+    if (vec_reserve(&op->heads, chunks * (BYRE_NBD_HEAD_MAX + 4)) < 0 || vec_reserve(&op->reply, 2 * chunks) < 0)
+        return -ENOMEM;
+    for (unsigned i = 0; i < zeros->count; i++) {
+        if (at < zeros->list[i].goff)
+            add_chunk(op, at, zeros->list[i].goff - at, false);
+        add_chunk(op, zeros->list[i].goff, zeros->list[i].length, true);
+        at = zeros->list[i].goff + zeros->list[i].length;
+    }
+    if (at < end)
+        add_chunk(op, at, end - at, false);
+    return 0;
 }
 
 static int reply_nothing(struct byre_nbd_op *op)
@@ -150,7 +179,6 @@ void byre_nbd_op_run(struct byre_nbd_op *op)
     int rc;
 
     switch (op->request.type) {
-    case NBD_CMD_READ: rc = byre_nbd_slow_read(op); break;
     case NBD_CMD_TRIM: rc = byre_nbd_slow_trim(op); break;
     case NBD_CMD_CACHE: rc = byre_nbd_slow_cache(op); break;
     default: rc = byre_nbd_slow_status(op); break;

@@ -2,8 +2,8 @@
 /*
  * An op: one request of a client, from its head to the last byte of its reply.
  *
- *   O1. Small reads, and all that changes a disk, are a queue's.  What is large or asks for metadata is run by a worker
- *       with blocking calls: byre_nbd_op_run.
+ *   O1. Reads, and all that changes a disk, are a queue's.  What asks for metadata is run by a worker with blocking
+ *       calls: byre_nbd_op_run.
  *   O2. A failure is an error of the wire and words for people, in `error` and `why`; no data goes with it.
  */
 #ifndef BYRE_NBD_OP_H
@@ -25,6 +25,7 @@ struct byre_nbd_op {
     size_t room;
     uint64_t counted;    /* bytes, towards what its connection may have under way */
     struct iovec vector; /* the data, for a queue */
+    struct byre_zero_ranges zeros; /* of a read: not in `data` */
     uint32_t error;      /* NBD_E*; 0: done */
     const char *why;     /* of the error; or NULL: `err` has words */
     struct byre_error err;

@@ -15,82 +15,12 @@
 #include "base/endian.h"
 #include "byre/bitmap.h"
 
-#define PIECES_MAX  64u        /* of a read: chunks of its reply */
-#define HOLE_MIN    4096u      /* a shorter one is sent as zeros */
 #define CACHE_BYTES (1u << 20) /* that are read at once, and dropped */
 #define STATUS_MAX  4096u      /* extents of a context in a reply */
 
 static int no_memory(struct byre_nbd_op *op)
 {
     return byre_error_set_errno(&op->err, -ENOMEM, "NBD request");
-}
-
-/* --- reads ------------------------------------------------------------------------------------------------- */
-
-struct piece {
-    uint64_t goff, length;
-    bool hole;
-};
-
-struct pieces {
-    struct piece list[PIECES_MAX];
-    unsigned count;
-};
-
-/* Neighbours of a kind are one piece; so is all the rest, as data, once there are as many as there may be. */
-static int add_piece(void *opaque, const struct byre_extent *extent)
-{
-    struct pieces *pieces = opaque;
-    struct piece *last = pieces->count ? &pieces->list[pieces->count - 1] : NULL;
-    bool hole = (extent->kind == BYRE_EXTENT_HOLE || extent->kind == BYRE_EXTENT_ZERO) && extent->length >= HOLE_MIN;
-
-    if (last && last->hole != hole && pieces->count == PIECES_MAX)
-        last->hole = hole = false;
-    if (last && last->hole == hole)
-        last->length += extent->length;
-    else
-        pieces->list[pieces->count++] = (struct piece){ extent->goff, extent->length, hole };
-    return 0;
-}
-
-static int read_piece(struct byre_nbd_op *op, const struct piece *piece, bool last)
-{
-    uint8_t *head = op->heads.ptr + op->heads.len, *data = op->data + (piece->goff - op->request.goff);
-    size_t at = byre_nbd_put_chunk(head, op->terms, &op->request, last,
-                                   piece->hole ? NBD_CHUNK_OFFSET_HOLE : NBD_CHUNK_OFFSET_DATA,
-                                   piece->hole ? 12 : 8 + piece->length);
-
-    byre_put_be64(head + at, piece->goff);
-    if (piece->hole)
-        byre_put_be32(head + at + 8, (uint32_t)piece->length);
-    at += piece->hole ? 12 : 8;
-    op->heads.len += at;
-    /* there is room: see byre_nbd_slow_read */
-    op->reply.ptr[op->reply.len++] = (struct iovec){ head, at };
-    if (piece->hole)
-        return 0;
-    op->reply.ptr[op->reply.len++] = (struct iovec){ data, (size_t)piece->length };
-    return byre_pread(op->terms->export->disk, data, (size_t)piece->length, piece->goff, &op->err);
-}
-
-int byre_nbd_slow_read(struct byre_nbd_op *op)
-{
-    const struct byre_nbd_request *request = &op->request;
-    struct pieces pieces = { .count = 0 };
-    int rc = 0;
-
-    if (request->flags & NBD_CMD_FLAG_DF)
-        pieces = (struct pieces){ .list = { { request->goff, request->length, false } }, .count = 1 };
-    else
-        rc = byre_extents(op->terms->export->disk, request->goff, request->length, add_piece, &pieces, &op->err);
-    if (rc < 0)
-        return rc;
-    if (vec_reserve(&op->heads, pieces.count * (BYRE_NBD_HEAD_MAX + 4)) < 0 ||
-        vec_reserve(&op->reply, 2 * pieces.count) < 0)
-        return no_memory(op);
-    for (unsigned i = 0; i < pieces.count && rc == 0; i++)
-        rc = read_piece(op, &pieces.list[i], i + 1 == pieces.count);
-    return rc;
 }
 
 /* --- trims ------------------------------------------------------------------------------------------------- */

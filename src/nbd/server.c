@@ -19,6 +19,7 @@
 #include "nbd/loop.h"
 
 #define WORKERS_MIN 4u
+#define SEND_BYTES  (1 << 20)
 
 struct server {
     const struct byre_nbd_server_options *options;
@@ -35,9 +36,20 @@ static bool is_full(const struct server *server)
     return server->crowded || (most && atomic_load(&server->shared.connections) >= most);
 }
 
+/* Replies are not to wait for others; a UNIX socket takes as much at once as it can, which TCP finds out by itself. */
+static void set_up_socket(int fd)
+{
+    int on = 1, bytes = SEND_BYTES, domain = 0;
+    socklen_t length = sizeof domain;
+
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_UNIX)
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+}
+
 static void accept_from(struct server *server, int socket)
 {
-    int on = 1, fd;
+    int fd;
 
     while (!is_full(server)) {
         fd = accept4(socket, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -47,7 +59,7 @@ static void accept_from(struct server *server, int socket)
             continue;
         if (fd < 0)
             return;
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* fails for a UNIX socket */
+        set_up_socket(fd);
         atomic_fetch_add(&server->shared.connections, 1);
         server->served = true;
         byre_nbd_loop_adopt(server->loops.ptr[server->next++ % server->loops.len], fd);
