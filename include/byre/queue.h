@@ -16,6 +16,8 @@
 #ifndef BYRE_QUEUE_H
 #define BYRE_QUEUE_H
 
+#include <stdbool.h>
+
 #include "byre/disk.h"
 
 #ifdef __cplusplus
@@ -38,15 +40,26 @@ enum byre_op {
     BYRE_OP_FLUSH,        /* as byre_flush: covers what was reaped before it was submitted, on any queue */
 };
 
-#define BYRE_ZERO_RANGES_MAX 32u
-#define BYRE_ZERO_RANGE_MIN  4096u
+#define BYRE_PLACES_MAX     32u
+#define BYRE_PLACE_ZERO_MIN 4096u
+#define BYRE_PLACE_DATA_MIN 32768u
 
-/* Ranges of a disk that are zeros, as its metadata has it: in order, and apart from each other. */
-struct byre_zero_ranges {
+/* Where a range of a disk is. */
+struct byre_place {
+    uint64_t goff, length;
+    int fd;                  /* the disk's: there are the range's bytes, as they are; or -1: it is zeros */
+    uint64_t hoff;           /* where in that file */
+};
+
+/* Places of parts of a read, in order, and apart from each other where they are zeros. */
+struct byre_places {
+    /*
+     * By the caller: tell data, too, that is in the page cache.  This has no effect on a disk that can be written to,
+     * where a range may be somewhere else by the time that it is looked for.
+     */
+    bool with_data;
     unsigned count;
-    struct {
-        uint64_t goff, length;
-    } list[BYRE_ZERO_RANGES_MAX];
+    struct byre_place list[BYRE_PLACES_MAX];
 };
 
 struct byre_request {
@@ -58,11 +71,11 @@ struct byre_request {
     void *cookie;            /* given back with the completion */
     struct byre_error *err;  /* where the message of a failure goes; may be NULL */
     /*
-     * Reads: where ranges are told whose bytes are zeros; their part of the vector is left as it is.  Ranges of less
-     * than BYRE_ZERO_RANGE_MIN bytes, those for which there is no room, and zeros that only the medium knows of are
-     * read like others.  NULL: all of the vector is filled.
+     * Reads: where places are told instead of reading what is there; their part of the vector is left as it is.
+     * Zeros of less than BYRE_PLACE_ZERO_MIN bytes, data of less than BYRE_PLACE_DATA_MIN, what there is no room for,
+     * and zeros that only the medium knows of are read as ever.  NULL: all of the vector is filled.
      */
-    struct byre_zero_ranges *zeros;
+    struct byre_places *places;
 };
 
 struct byre_completion {

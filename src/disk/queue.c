@@ -20,6 +20,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,6 +39,7 @@ enum {
     VECTOR_MAX = 32,    /* buffers of all of its parts */
     PAGE = 4096,
     INLINE_MAX = 256 << 10, /* bytes written to the page cache at once */
+    SYS_CACHESTAT = 451,    /* on all architectures */
 };
 
 struct byre_workers {
@@ -248,6 +250,35 @@ static bool done_at_once(const struct byre_store *store, const struct part *part
     return moved == (ssize_t)part->length;
 }
 
+/* Is all of it in the page cache?  A kernel that cannot say (before 6.5) says no. */
+static bool is_cached(int fd, uint64_t hoff, uint64_t length)
+{
+    struct {
+        uint64_t hoff, length;
+    } range = { hoff, length };
+    struct {
+        uint64_t cached, dirty, writeback, evicted, recently_evicted;
+    } pages;
+    uint64_t wanted = byre_div_up(hoff + length, PAGE) - hoff / PAGE;
+
+    return syscall(SYS_CACHESTAT, fd, &range, &pages, 0) == 0 && pages.cached == wanted;
+}
+
+/* Tells where an extent is, which then need not be read: false if it has to be. */
+static bool tell_place(const struct slot *slot, const struct byre_extent *extent, const struct byre_store *store)
+{
+    struct byre_places *places = slot->request.places;
+    const struct byre_place place = { extent->goff, extent->length, store->fd, extent->hoff };
+
+    if (extent->kind == BYRE_EXTENT_COMPRESSED)
+        return false;
+    if (extent->kind != BYRE_EXTENT_DATA)
+        return byre_places_add_zeros(places, extent->goff, extent->length);
+    return places->with_data && !slot->queue->disk->writable && store->fd >= 0 && !is_direct(store) &&
+           place.length >= BYRE_PLACE_DATA_MIN && is_cached(place.fd, place.hoff, place.length) &&
+           byre_places_add_data(places, &place);
+}
+
 /* Does an extent, or makes a part of it that is left to do; false if it is not for the fast path. */
 static bool take_extent(struct slot *slot, const struct byre_extent *extent, bool write)
 {
@@ -257,8 +288,7 @@ static bool take_extent(struct slot *slot, const struct byre_extent *extent, boo
     if (extent->kind == BYRE_EXTENT_COMPRESSED ||
         (write && (extent->kind != BYRE_EXTENT_DATA || extent->layer || !extent->exclusive)))
         return false;
-    if (extent->kind != BYRE_EXTENT_DATA && slot->request.zeros &&
-        byre_zero_ranges_add(slot->request.zeros, extent->goff, extent->length))
+    if (slot->request.places && tell_place(slot, extent, store))
         return true;
     if (!slice_vector(slot, extent, &part.iov, &part.iov_count))
         return false;
@@ -326,8 +356,8 @@ static void start_move(struct slot *slot)
         hand_over(slot);
         return;
     }
-    if (!write && slot->request.zeros)
-        slot->request.zeros->count = 0;
+    if (!write && slot->request.places)
+        slot->request.places->count = 0;
     count = known_extents(slot, extents);
     ok = count > 0 && (!write || note_write(slot));
     for (int i = 0; ok && i < count; i++)

@@ -13,26 +13,32 @@
 
 #define VECTOR_MAX 32 /* buffers of a read that is done in parts */
 
-bool byre_zero_ranges_add(struct byre_zero_ranges *zeros, uint64_t goff, uint64_t length)
+bool byre_places_add_zeros(struct byre_places *places, uint64_t goff, uint64_t length)
 {
-    unsigned count = zeros->count;
+    struct byre_place *last = places->count ? &places->list[places->count - 1] : NULL;
 
-    if (count && zeros->list[count - 1].goff + zeros->list[count - 1].length == goff) {
-        zeros->list[count - 1].length += length;
+    if (last && last->fd < 0 && last->goff + last->length == goff) {
+        last->length += length;
         return true;
     }
-    if (count == BYRE_ZERO_RANGES_MAX || length < BYRE_ZERO_RANGE_MIN)
+    if (places->count == BYRE_PLACES_MAX || length < BYRE_PLACE_ZERO_MIN)
         return false;
-    zeros->list[count].goff = goff;
-    zeros->list[count].length = length;
-    zeros->count++;
+    places->list[places->count++] = (struct byre_place){ .goff = goff, .length = length, .fd = -1 };
+    return true;
+}
+
+bool byre_places_add_data(struct byre_places *places, const struct byre_place *place)
+{
+    if (places->count == BYRE_PLACES_MAX || place->length < BYRE_PLACE_DATA_MIN)
+        return false;
+    places->list[places->count++] = *place;
     return true;
 }
 
 static int add_zeros(void *opaque, const struct byre_extent *extent)
 {
     if (extent->kind == BYRE_EXTENT_HOLE || extent->kind == BYRE_EXTENT_ZERO)
-        (void)byre_zero_ranges_add(opaque, extent->goff, extent->length);
+        (void)byre_places_add_zeros(opaque, extent->goff, extent->length);
     return 0;
 }
 
@@ -49,14 +55,14 @@ static int read_part(struct byre_disk *disk, const struct byre_request *request,
 /* What lies between the zeros. */
 static int read_around_zeros(struct byre_disk *disk, const struct byre_request *request)
 {
-    struct byre_zero_ranges *zeros = request->zeros;
+    struct byre_places *places = request->places;
     uint64_t at = request->goff, end = request->goff + request->length;
-    int rc = byre_extents(disk, request->goff, request->length, add_zeros, zeros, request->err);
+    int rc = byre_extents(disk, request->goff, request->length, add_zeros, places, request->err);
 
-    for (unsigned i = 0; i < zeros->count && rc == 0; i++) {
-        if (at < zeros->list[i].goff)
-            rc = read_part(disk, request, at, zeros->list[i].goff - at);
-        at = zeros->list[i].goff + zeros->list[i].length;
+    for (unsigned i = 0; i < places->count && rc == 0; i++) {
+        if (at < places->list[i].goff)
+            rc = read_part(disk, request, at, places->list[i].goff - at);
+        at = places->list[i].goff + places->list[i].length;
     }
     return rc == 0 && at < end ? read_part(disk, request, at, end - at) : rc;
 }
@@ -66,14 +72,14 @@ static int move_blocking(struct byre_disk *disk, const struct byre_request *requ
 {
     uint64_t length = 0;
 
-    if (request->zeros)
-        request->zeros->count = 0;
+    if (request->places)
+        request->places->count = 0;
     if (request->iov_count < 0 || !byre_iov_length(request->iov, request->iov_count, &length) ||
         length != request->length)
         return byre_error_set(request->err, -EINVAL, "the buffers are %s than the request",
                               length < request->length ? "shorter" : "longer");
-    if (request->op == BYRE_OP_READ && request->zeros && request->iov_count <= VECTOR_MAX &&
-        request->length >= BYRE_ZERO_RANGE_MIN)
+    if (request->op == BYRE_OP_READ && request->places && request->iov_count <= VECTOR_MAX &&
+        request->length >= BYRE_PLACE_ZERO_MIN)
         return read_around_zeros(disk, request);
     if (request->op == BYRE_OP_READ)
         return byre_preadv(disk, request->iov, request->iov_count, request->goff, request->err);

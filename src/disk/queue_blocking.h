@@ -10,7 +10,9 @@
 /* Does all of the request: 0 or a negative errno, with its message in the request's `err`.  Any thread. */
 int byre_queue_do_blocking(struct byre_disk *disk, const struct byre_request *request);
 
-/* Adds a range behind those that are there: false if it is too short, or there are too many. */
-bool byre_zero_ranges_add(struct byre_zero_ranges *zeros, uint64_t goff, uint64_t length);
+/* Adds zeros behind what is there: false if they are too short, or there are too many places. */
+bool byre_places_add_zeros(struct byre_places *places, uint64_t goff, uint64_t length);
+/* Adds data, with the same rules. */
+bool byre_places_add_data(struct byre_places *places, const struct byre_place *place);
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -241,6 +242,7 @@ static void start_transmission(struct byre_nbd_connection *connection)
         .flags = byre_nbd_negotiation_flags(negotiation, negotiation->export),
         .contexts = negotiation->contexts,
         .context_count = negotiation->context_count,
+        .from_files = !negotiation->secure,
     };
     connection->greeting_over = true;
     connection->lane = byre_nbd_loop_lane(connection->loop, negotiation->export);
@@ -343,6 +345,7 @@ static void drop_reply(struct byre_nbd_connection *connection)
     byre_nbd_loop_give_op(connection->loop, op);
 }
 
+/* What is in memory, up to what is to be sent from a file. */
 static unsigned gather(const struct byre_nbd_connection *connection, struct iovec *iov)
 {
     unsigned count = 0;
@@ -351,8 +354,11 @@ static unsigned gather(const struct byre_nbd_connection *connection, struct iove
         iov[count++] = (struct iovec){ connection->greetings.ptr + connection->greetings_at,
                                        connection->greetings.len - connection->greetings_at };
     for (const struct byre_nbd_op *op = connection->first_reply; op && count < VECTORS_MAX; op = op->next) {
-        for (size_t i = op->reply_at; i < op->reply.len && count < VECTORS_MAX; i++)
-            iov[count++] = op->reply.ptr[i];
+        for (size_t i = op->reply_at; i < op->reply.len && count < VECTORS_MAX; i++) {
+            if (op->reply.ptr[i].fd >= 0)
+                return count;
+            iov[count++] = op->reply.ptr[i].bytes;
+        }
     }
     return count;
 }
@@ -368,35 +374,52 @@ static void advance(struct byre_nbd_connection *connection, size_t sent)
         struct byre_nbd_op *op = connection->first_reply;
 
         for (; op->reply_at < op->reply.len; op->reply_at++) {
-            struct iovec *vector = &op->reply.ptr[op->reply_at];
+            struct byre_nbd_part *at = &op->reply.ptr[op->reply_at];
 
-            part = MIN(sent, vector->iov_len);
-            vector->iov_base = (uint8_t *)vector->iov_base + part;
-            vector->iov_len -= part;
+            part = MIN(sent, at->bytes.iov_len);
+            at->bytes.iov_base = at->fd < 0 ? (uint8_t *)at->bytes.iov_base + part : NULL;
+            at->hoff += part;
+            at->bytes.iov_len -= part;
             sent -= part;
-            if (vector->iov_len)
+            if (at->bytes.iov_len)
                 return;
         }
         drop_reply(connection);
     }
 }
 
-static bool send_some(struct byre_nbd_connection *connection)
+/* From the page cache to the socket: nothing is copied.  -EIO: the file has become shorter. */
+static ssize_t send_from_file(int fd, const struct byre_nbd_part *part)
 {
+    off_t hoff = (off_t)part->hoff;
+    ssize_t sent = sendfile(fd, part->fd, &hoff, part->bytes.iov_len);
+
+    return sent < 0 ? -errno : sent == 0 ? -EIO : sent;
+}
+
+static ssize_t send_next(const struct byre_nbd_connection *connection)
+{
+    const struct byre_nbd_op *op = connection->first_reply;
     struct iovec iov[VECTORS_MAX];
     struct msghdr message = { .msg_iov = iov, .msg_iovlen = gather(connection, iov) };
     ssize_t sent;
 
     if (!message.msg_iovlen)
-        return false;
+        return op ? send_from_file(connection->fd, &op->reply.ptr[op->reply_at]) : 0;
     sent = sendmsg(connection->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent < 0 && errno == EINTR)
+    return sent < 0 ? -errno : sent;
+}
+
+static bool send_some(struct byre_nbd_connection *connection)
+{
+    ssize_t sent = send_next(connection);
+
+    if (sent == -EINTR)
         return true;
-    if (sent < 0) {
-        if (errno != EAGAIN)
-            break_off(connection);
+    if (sent < 0 && sent != -EAGAIN)
+        break_off(connection);
+    if (sent <= 0)
         return false;
-    }
     advance(connection, (size_t)sent);
     return true;
 }

@@ -15,6 +15,7 @@ struct byre_nbd_terms {
     uint16_t flags; /* NBD_FLAG_* that the client was told */
     const uint32_t *contexts;
     unsigned context_count;
+    bool from_files; /* data may go from files to the socket as it is */
 };
 
 struct byre_nbd_request {

@@ -59,12 +59,13 @@ struct byre_request byre_nbd_op_request(struct byre_nbd_op *op)
     };
 
     op->vector = (struct iovec){ op->data, (size_t)wire->length };
-    op->zeros.count = 0;
+    op->places.count = 0;
     switch (wire->type) {
     case NBD_CMD_READ:
         request.op = BYRE_OP_READ;
         if (op->terms->replies != BYRE_NBD_REPLIES_SIMPLE && !(wire->flags & NBD_CMD_FLAG_DF))
-            request.zeros = &op->zeros;
+            request.places = &op->places;
+        op->places.with_data = op->terms->from_files;
         break;
     case NBD_CMD_WRITE:
         request.op = BYRE_OP_WRITE;
@@ -90,7 +91,7 @@ void byre_nbd_op_take_result(struct byre_nbd_op *op, int result)
 
 static int add(struct byre_nbd_op *op, void *bytes, size_t length)
 {
-    return vec_push(&op->reply, (struct iovec){ bytes, length });
+    return vec_push(&op->reply, (struct byre_nbd_part){ { bytes, length }, -1, 0 });
 }
 
 static int reply_simple(struct byre_nbd_op *op)
@@ -116,41 +117,52 @@ static int reply_error(struct byre_nbd_op *op)
     return add(op, head, at + 6 + length);
 }
 
-/* The chunk of a range: its head, and its data if it has some.  There is room for both. */
-static void add_chunk(struct byre_nbd_op *op, uint64_t goff, uint64_t length, bool hole)
+/* The chunk of a place: its head, and its data if it has some.  There is room for both. */
+static void add_chunk(struct byre_nbd_op *op, const struct byre_place *place, bool hole)
 {
-    uint64_t from = goff - op->request.goff;
-    uint8_t *head = op->heads.ptr + op->heads.len;
-    size_t at = byre_nbd_put_chunk(head, op->terms, &op->request, from + length == op->request.length,
-                                   hole ? NBD_CHUNK_OFFSET_HOLE : NBD_CHUNK_OFFSET_DATA, hole ? 12 : 8 + length);
+    uint64_t from = place->goff - op->request.goff;
+    uint8_t *head = op->heads.ptr + op->heads.len, *data = place->fd < 0 ? op->data + from : NULL;
+    size_t at = byre_nbd_put_chunk(head, op->terms, &op->request, from + place->length == op->request.length,
+                                   hole ? NBD_CHUNK_OFFSET_HOLE : NBD_CHUNK_OFFSET_DATA,
+                                   hole ? 12 : 8 + place->length);
 
-    byre_put_be64(head + at, goff);
+    byre_put_be64(head + at, place->goff);
     if (hole)
-        byre_put_be32(head + at + 8, (uint32_t)length);
+        byre_put_be32(head + at + 8, (uint32_t)place->length);
     at += hole ? 12 : 8;
     op->heads.len += at;
-    op->reply.ptr[op->reply.len++] = (struct iovec){ head, at };
-    if (!hole)
-        op->reply.ptr[op->reply.len++] = (struct iovec){ op->data + from, (size_t)length };
+    (void)add(op, head, at);
+    if (hole)
+        return;
+    op->reply.ptr[op->reply.len++] =
+        (struct byre_nbd_part){ { data, (size_t)place->length }, place->fd, place->hoff };
 }
 
-/* Holes for the zeros, and data between them. */
+/* Data that was read, up to a place, or the end. */
+static void add_read(struct byre_nbd_op *op, uint64_t goff, uint64_t end)
+{
+    const struct byre_place read = { .goff = goff, .length = end - goff, .fd = -1 };
+
+    if (goff < end)
+        add_chunk(op, &read, false);
+}
+
 static int reply_data(struct byre_nbd_op *op)
 {
-    const struct byre_zero_ranges *zeros = &op->zeros;
-    uint64_t at = op->request.goff, end = at + op->request.length;
-    unsigned chunks = 2 * zeros->count + 1;
+    const struct byre_places *places = &op->places;
+    uint64_t at = op->request.goff;
+    unsigned chunks = 2 * places->count + 1;
 
     if (vec_reserve(&op->heads, chunks * (BYRE_NBD_HEAD_MAX + 4)) < 0 || vec_reserve(&op->reply, 2 * chunks) < 0)
         return -ENOMEM;
-    for (unsigned i = 0; i < zeros->count; i++) {
-        if (at < zeros->list[i].goff)
-            add_chunk(op, at, zeros->list[i].goff - at, false);
-        add_chunk(op, zeros->list[i].goff, zeros->list[i].length, true);
-        at = zeros->list[i].goff + zeros->list[i].length;
+    for (unsigned i = 0; i < places->count; i++) {
+        const struct byre_place *place = &places->list[i];
+
+        add_read(op, at, place->goff);
+        add_chunk(op, place, place->fd < 0);
+        at = place->goff + place->length;
     }
-    if (at < end)
-        add_chunk(op, at, end - at, false);
+    add_read(op, at, op->request.goff + op->request.length);
     return 0;
 }
 

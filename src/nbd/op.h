@@ -15,6 +15,13 @@
 #include "byre/queue.h"
 #include "nbd/message.h"
 
+/* A part of a reply, which is in memory, or in a file. */
+struct byre_nbd_part {
+    struct iovec bytes; /* in a file: how many is all that it says */
+    int fd;             /* or -1 */
+    uint64_t hoff;
+};
+
 struct byre_nbd_op {
     struct byre_job job; /* first: a job of the pool is an op */
     struct byre_nbd_op *next;
@@ -25,13 +32,13 @@ struct byre_nbd_op {
     size_t room;
     uint64_t counted;    /* bytes, towards what its connection may have under way */
     struct iovec vector; /* the data, for a queue */
-    struct byre_zero_ranges zeros; /* of a read: not in `data` */
+    struct byre_places places; /* of a read: these parts are not in `data` */
     uint32_t error;      /* NBD_E*; 0: done */
     const char *why;     /* of the error; or NULL: `err` has words */
     struct byre_error err;
     byre_nbd_bytes heads;     /* what `reply` has besides `data` */
-    VEC(struct iovec) reply;  /* what is to be sent */
-    size_t reply_at;          /* of its vectors: those before were sent */
+    VEC(struct byre_nbd_part) reply; /* what is to be sent */
+    size_t reply_at;          /* of its parts: those before were sent */
 };
 
 /* Room for `length` bytes of data; what was there is gone.  -ENOMEM. */

@@ -203,7 +203,7 @@ int byre_nbd_slow_status(struct byre_nbd_op *op)
 
     for (unsigned i = 0; i < count && rc == 0; i++)
         rc = status_of(op, status, ids[i], i + 1 == count);
-    if (rc == 0 && count && vec_push(&op->reply, (struct iovec){ op->heads.ptr, op->heads.len }) < 0)
+    if (rc == 0 && count && vec_push(&op->reply, (struct byre_nbd_part){ { op->heads.ptr, op->heads.len }, -1, 0 }) < 0)
         rc = no_memory(op);
     return rc;
 }

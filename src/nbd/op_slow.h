@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The ops that workers do: trims that are to be durable, the status of blocks, and prefetching.  Each makes its reply where it has
- * data: 0, or a negative errno with words in op->err.
+ * The ops that workers do: trims that are to be durable, the status of blocks, and prefetching.  Each makes its reply
+ * where it has data: 0, or a negative errno with words in op->err.
  */
 #ifndef BYRE_NBD_OP_SLOW_H
 #define BYRE_NBD_OP_SLOW_H

@@ -71,6 +71,17 @@ for options in cluster_size=4k cluster_size=64k,compat=0.10 extended_l2=on,clust
     done
 done
 
+# what nobody can change goes from the page cache to the client, in pieces as its socket takes them
+noise 11 24000000 >big.raw
+truncate -s 32M big.raw
+qemu-img convert -O qcow2 big.raw big.qcow2
+for requests in --request-size=262144 --request-size=4194304; do
+    start_server -r -t -e 0 big.qcow2
+    run_ok nbdcopy --connections=3 "$requests" "$URI" copied.raw
+    assert_same_file big.raw copied.raw
+    stop_server
+done
+
 # raw, encrypted, and by options; a server that ends with its only client
 text 3 100000 >x.raw
 truncate -s 1M x.raw

@@ -35,7 +35,7 @@ struct lane {
     struct iovec iov[4];
     struct byre_request request;
     struct byre_error err;
-    struct byre_zero_ranges zeros;
+    struct byre_places places;
     bool busy;
 };
 
@@ -95,7 +95,7 @@ static void start_one(struct lane *lane, struct byre_queue *queue)
     if (op == BYRE_OP_FLUSH)
         lane->request.goff = lane->request.length = 0;
     if (op == BYRE_OP_READ && pick(runner, 2))
-        lane->request.zeros = &lane->zeros;
+        lane->request.places = &lane->places;
     lane->busy = true;
     if (byre_queue_submit(queue, &lane->request, 1) != 1)
         runner->failure = "a request was not taken";
@@ -106,11 +106,11 @@ static void zero_lane(struct lane *lane)
 {
     uint64_t at = lane->request.goff, end = at + lane->request.length;
 
-    for (unsigned i = 0; i < lane->zeros.count; i++) {
-        uint64_t goff = lane->zeros.list[i].goff, length = lane->zeros.list[i].length;
+    for (unsigned i = 0; i < lane->places.count; i++) {
+        uint64_t goff = lane->places.list[i].goff, length = lane->places.list[i].length;
         uint8_t *to = lane->buf + (goff - lane->start);
 
-        if (goff < at || length > end - goff || (i && goff == at) || length < BYRE_ZERO_RANGE_MIN) {
+        if (goff < at || length > end - goff || (i && goff == at) || length < BYRE_PLACE_ZERO_MIN) {
             lane->runner->failure = "zeros that are out of order, or elsewhere";
             return;
         }
@@ -129,7 +129,7 @@ static void end_one(const struct byre_completion *completion)
     uint64_t at = lane->request.goff - lane->start;
 
     lane->busy = false;
-    if (completion->result == 0 && lane->request.zeros)
+    if (completion->result == 0 && lane->request.places)
         zero_lane(lane);
     if (completion->result < 0)
         lane->runner->failure = lane->err.text;

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -18,6 +19,7 @@
 
 #define K 1024ULL
 #define M (1024 * K)
+#define SYS_CACHESTAT 451
 
 /* What is known and cached is done when submit returns; so it went through no worker. */
 static void known_and_cached_bytes_are_there_at_once(void **state)
@@ -59,14 +61,14 @@ static void zeros_are_told(void **state)
     static const struct {
         uint64_t goff, length;
     } told[] = { { 4 * K, 8 * K }, { 24 * K, 4 * K }, { 31 * K, 33 * K } };
-    struct byre_zero_ranges zeros;
+    struct byre_places zeros = { 0 };
     static uint8_t buf[64 * K];
     struct byre_completion done;
     struct byre_disk *disk;
     struct byre_queue *queue;
     struct iovec iov[2] = { { buf, 5 * K }, { buf + 5 * K, sizeof buf - 5 * K } };
     struct byre_request request = { .op = BYRE_OP_READ, .length = sizeof buf, .iov = iov, .iov_count = 2,
-                                    .zeros = &zeros };
+                                    .places = &zeros };
 
     (void)state;
     make_image(path("x"), 64 * K, 1024, NULL, NULL);
@@ -98,6 +100,50 @@ static void zeros_are_told(void **state)
     }
     byre_queue_free(queue);
     close_disk(disk);
+}
+
+/* Data that is cached is told where nobody can change the disk, and read where somebody may. */
+static void cached_data_of_what_is_only_read_is_told(void **state)
+{
+    static uint8_t buf[128 * K], bytes[128 * K];
+    struct byre_places places = { .with_data = true };
+    struct iovec iov = { buf, sizeof buf };
+    struct byre_request request = { .op = BYRE_OP_READ, .length = sizeof buf, .iov = &iov, .iov_count = 1,
+                                    .places = &places };
+    struct byre_disk *disk;
+    struct byre_queue *queue;
+
+    (void)state;
+    if (syscall(SYS_CACHESTAT, -1, NULL, NULL, 0) < 0 && errno == ENOSYS)
+        skip();
+    make_image(path("x"), 128 * K, 65536, NULL, NULL);
+    disk = open_disk(path("x"), true);
+    put(disk, 0, 64 * K, 3);
+    put(disk, 64 * K, 64 * K, 5);
+    close_disk(disk);
+    for (unsigned writable = 0; writable < 2; writable++) {
+        disk = open_disk(path("x"), writable);
+        expect(disk, 0, 64 * K, 3);
+        expect(disk, 64 * K, 64 * K, 5);
+        queue = new_queue(disk, 1);
+        memset(buf, 0xee, sizeof buf);
+        assert_int_equal(run(queue, request), 0);
+        if (writable) {
+            assert_int_equal(places.count, 0);
+            assert_int_equal(buf[64 * K], 5);
+        } else {
+            /* Both clusters are neighbours in the file. */
+            assert_int_equal(places.count, 1);
+            assert_int_equal(places.list[0].length, 128 * K);
+            assert_int_equal(buf[64 * K], 0xee);
+            assert_int_equal(pread(places.list[0].fd, bytes, 128 * K, (off_t)places.list[0].hoff), 128 * K);
+            assert_int_equal(bytes[0], 3);
+            assert_int_equal(bytes[64 * K], 5);
+            assert_int_equal(bytes[128 * K - 1], 5);
+        }
+        byre_queue_free(queue);
+        close_disk(disk);
+    }
 }
 
 /* The ring's own work may interrupt it. */
@@ -151,6 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(known_and_cached_bytes_are_there_at_once),
         TEST(zeros_are_told),
+        TEST(cached_data_of_what_is_only_read_is_told),
         TEST(edges_tell_of_each_end),
     };
 
