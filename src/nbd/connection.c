@@ -82,7 +82,7 @@ void byre_nbd_connection_end(struct byre_nbd_connection *connection, const char 
     connection->in_at = connection->in_end = 0;
 }
 
-static void break_off(struct byre_nbd_connection *connection)
+void byre_nbd_connection_break_off(struct byre_nbd_connection *connection)
 {
     connection->broken = true;
     byre_nbd_connection_end(connection, NULL);
@@ -132,6 +132,7 @@ static struct byre_nbd_op *new_op(struct byre_nbd_connection *connection, const 
     op->terms = &connection->terms;
     op->request = *request;
     connection->in_flight++;
+    byre_nbd_tally_add(&connection->lane->tally->taken, 1);
     return op;
 }
 
@@ -290,7 +291,7 @@ void byre_nbd_connection_receive(struct byre_nbd_connection *connection)
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (got < 0) {
-        break_off(connection);
+        byre_nbd_connection_break_off(connection);
         return;
     }
     if (got == 0) {
@@ -307,7 +308,8 @@ void byre_nbd_connection_receive(struct byre_nbd_connection *connection)
 void byre_nbd_connection_finish(struct byre_nbd_connection *connection, struct byre_nbd_op *op)
 {
     if (byre_nbd_op_reply(op) < 0)
-        break_off(connection);
+        byre_nbd_connection_break_off(connection);
+    byre_nbd_tally_done(connection->lane->tally, op->request.type, op->request.length, op->error);
     op->next = NULL;
     op->reply_at = 0;
     *connection->last_reply = op;
@@ -378,7 +380,7 @@ static bool send_some(struct byre_nbd_connection *connection)
         return true;
     if (sent < 0) {
         if (errno != EAGAIN)
-            break_off(connection);
+            byre_nbd_connection_break_off(connection);
         return false;
     }
     advance(connection, (size_t)sent);
@@ -401,5 +403,5 @@ void byre_nbd_connection_send(struct byre_nbd_connection *connection)
     if (!connection->deaf && (connection->incoming || has_room(connection)))
         wanted |= EPOLLIN;
     if (wanted != connection->watched && byre_nbd_loop_watch(connection->loop, connection, wanted) < 0)
-        break_off(connection);
+        byre_nbd_connection_break_off(connection);
 }

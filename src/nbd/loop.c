@@ -37,11 +37,11 @@ struct byre_nbd_loop {
     VEC(struct byre_nbd_lane *) lanes;
     struct byre_nbd_op *spare;
     unsigned spare_count;
-    bool stopping;
+    bool stopping, cutting;
     pthread_mutex_t mutex;
     VEC(int) adopted;         /* under it: new sockets */
     struct byre_nbd_op *done; /* under it: what workers have done */
-    bool stop;                /* under it */
+    bool stop, cut;           /* under it */
 };
 
 static void wake(struct byre_nbd_loop *loop)
@@ -143,7 +143,8 @@ static struct byre_nbd_lane *lane_new(struct byre_nbd_loop *loop, struct byre_nb
     if (!lane)
         return NULL;
     lane->export = byre_nbd_export_ref(export);
-    if (byre_queue_new(export->disk, loop->shared->workers, &options, &lane->queue, NULL) < 0 ||
+    lane->tally = byre_nbd_tallies_get(&export->tallies, loop);
+    if (!lane->tally || byre_queue_new(export->disk, loop->shared->workers, &options, &lane->queue, NULL) < 0 ||
         vec_push(&loop->lanes, lane) < 0) {
         lane_free(lane);
         return NULL;
@@ -166,13 +167,17 @@ struct byre_nbd_lane *byre_nbd_loop_lane(struct byre_nbd_loop *loop, struct byre
     }
     if (!lane)
         lane = lane_new(loop, export);
-    if (lane)
+    if (lane) {
         lane->users++;
+        byre_nbd_tally_add(&lane->tally->connections, 1);
+        atomic_store(&loop->shared->served, true);
+    }
     return lane;
 }
 
 void byre_nbd_loop_leave_lane(struct byre_nbd_loop *loop, struct byre_nbd_lane *lane)
 {
+    byre_nbd_tally_add(&lane->tally->gone, 1);
     if (--lane->users)
         return;
     for (size_t i = 0; i < loop->lanes.len; i++) {
@@ -278,6 +283,7 @@ static void take_from_others(struct byre_nbd_loop *loop)
     adopted.len = loop->adopted.len;
     memset(&loop->adopted, 0, sizeof loop->adopted);
     loop->stopping = loop->stopping || loop->stop;
+    loop->cutting = loop->cut;
     pthread_mutex_unlock(&loop->mutex);
     for (size_t i = 0; i < adopted.len; i++)
         add_connection(loop, adopted.ptr[i]);
@@ -387,7 +393,10 @@ static void stop_all(struct byre_nbd_loop *loop)
     struct byre_nbd_connection *connection;
 
     TAILQ_FOREACH(connection, &loop->all, all) {
-        byre_nbd_connection_end(connection, NULL);
+        if (loop->cutting)
+            byre_nbd_connection_break_off(connection);
+        else
+            byre_nbd_connection_end(connection, NULL);
         byre_nbd_loop_mark(loop, connection);
     }
 }
@@ -475,10 +484,11 @@ void byre_nbd_loop_adopt(struct byre_nbd_loop *loop, int fd)
     wake(loop);
 }
 
-void byre_nbd_loop_stop(struct byre_nbd_loop *loop)
+void byre_nbd_loop_stop(struct byre_nbd_loop *loop, bool cut)
 {
     pthread_mutex_lock(&loop->mutex);
     loop->stop = true;
+    loop->cut = loop->cut || cut;
     pthread_mutex_unlock(&loop->mutex);
     wake(loop);
 }
