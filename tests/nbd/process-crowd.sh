@@ -75,7 +75,7 @@ assert_at_most 64 $(((many - few) / 900)) 'KiB of memory for each idle client'
 leave
 run_ok nbdcopy "$URI" copy.raw
 assert_same_file plain.raw copy.raw
-stop_server
+stop_server TERM
 
 # as many as there may be files: others wait until one has gone, and are served then
 (
@@ -98,4 +98,4 @@ for ((i = 0; i < 4; i++)); do
     wait "${copies[i]}"
     assert_same_file plain.raw "copy$i.raw"
 done
-stop_server
+stop_server TERM

@@ -25,10 +25,10 @@ qemu-img bitmap --disable image.qcow2 b0
 start_server -t -r -e 0 -A -B b0 -x disk -D 'some text' image.qcow2
 listed
 assert_match "export: 'disk'.*description: some text.*readonly.*qemu:dirty-bitmap:b0" "$OUT"
-stop_server
+stop_server TERM
 start_server -t -f raw image.raw
 listed
-stop_server
+stop_server TERM
 qemu-nbd --fork --pid-file="$TEST_DIR/theirs.pid" -t -k "$TEST_DIR/theirs" -e 2 -A image.qcow2
 listed "$TEST_DIR/theirs"
 pid=$(cat theirs.pid)
