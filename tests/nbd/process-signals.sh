@@ -90,10 +90,10 @@ qemu-img create -q -f qcow2 large.qcow2 64M
 qemu_io -f qcow2 -c 'write -q -P 1 0 1M' large.qcow2
 mkfifo hold
 start_server -t -e 0 large.qcow2
-perl connection.pl socket deaf <hold >deaf 7>&- &
+perl connection.pl socket deaf <hold >deaf.out 7>&- &
 client=$!
 exec 8>hold
-await_text asked deaf
+await_text asked deaf.out
 pid=$(cat pid)
 before=$SECONDS
 kill -TERM "$pid"
@@ -112,10 +112,10 @@ wait $client
 # without one, it is ten seconds
 if [ -n "${BYRE_LONG:-}" ]; then
     start_server -t -e 0 large.qcow2
-    perl connection.pl socket deaf <hold >deaf 7>&- &
+    perl connection.pl socket deaf <hold >deaf.out 7>&- &
     client=$!
     exec 8>hold
-    await_text asked deaf
+    await_text asked deaf.out
     before=$SECONDS
     stop_server
     assert_at_most 15 $((SECONDS - before)) 'seconds until the end'
@@ -146,9 +146,9 @@ export 'na\?me': 0 connections \(2 ever\), 0 in flight, 0 errors
   zero: 1 requests, 1048576 bytes
   status: [1-9][0-9]* requests, [0-9]+ bytes\$" "$(cat told)"
 # and errors, and those that are there
-perl -e 'exec @ARGV' perl "$TEST_TOP/tests/nbd/rude.pl" socket silent >silent 7>&- 2>&1 &
+perl -e 'exec @ARGV' perl "$TEST_TOP/tests/nbd/rude.pl" socket silent >silent.out 7>&- 2>&1 &
 silent=$!
-await_text silent silent
+await_text silent silent.out
 kill -USR1 "$pid"
 await_text '^since .*: 3 connections (5 ever)' told
 # SIGHUP has nothing to do here
@@ -157,7 +157,7 @@ await_text 'SIGHUP: there is nothing' told
 run_ok nbdinfo --size "$uri"
 kill "$pid"
 await_end "$pid"
-wait $silent || fail "$(cat silent)"
+wait $silent || fail "$(cat silent.out)"
 assert_missing pid
 
 # in the background -v has standard error still
