@@ -122,6 +122,7 @@ run_ok "$OURS" -V
 assert_match '^qemu-nbd [0-9]+\.[0-9]+\.[0-9]+ \(' "$OUT"
 run_ok "$OURS" --version
 assert_match '^qemu-nbd 7\.2\.' "$OUT"
+run_ok "$SERVER" -V
 run_ok "$SERVER" --version
 assert_match '^byre-nbd [0-9]+\.[0-9]+' "$OUT"
 run_ok "$OURS" --help
