@@ -21,9 +21,6 @@
 /* GnuTLS is set up where it is used: most commands need none. */
 GNUTLS_SKIP_GLOBAL_INIT
 
-/* The version of qemu-img whose options, texts and exit codes are followed. */
-#define QEMU_VERSION "7.2.0"
-
 static const struct byre_verb *const verbs[] = {
     &byre_verb_amend,
     &byre_verb_bench,
@@ -51,7 +48,7 @@ static const struct byre_verb *find_verb(const char *name)
 static void print_version(void)
 {
     if (byre_program_is_qemu())
-        printf("%s version %s (byre %s)\n", byre_program_name(), QEMU_VERSION, PACKAGE_VERSION);
+        printf("%s version %s (byre %s)\n", byre_program_name(), BYRE_QEMU_VERSION, PACKAGE_VERSION);
     else
         printf("byre version %s\n", PACKAGE_VERSION);
 }

@@ -9,6 +9,9 @@
 
 #include "byre/error.h"
 
+/* The version of QEMU's tools whose options, texts and exit codes are followed. */
+#define BYRE_QEMU_VERSION "7.2.0"
+
 /* Takes the program's name from argv[0]: a name that starts with "qemu-" is kept, any other is "byre". */
 void byre_program_init(const char *argv0);
 const char *byre_program_name(void);

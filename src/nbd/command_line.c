@@ -15,6 +15,7 @@
 #include "cli/arguments.h"
 #include "cli/message.h"
 #include "cli/objects.h"
+#include "nbd/command_line_process.h"
 #include "nbd/protocol.h"
 
 #define NAME_MAX_TEXT "4096"
@@ -39,7 +40,7 @@ static const struct byre_option options[] = {
     { 'D', "description", "TEXT", "what the export is, for people" },
     { 'e', "shared", "NUM", "clients at a time (default: 1; 0: any number)" },
     { 'f', "format", "FMT", "format of the image (default: found out)" },
-    { 'k', "socket", "PATH", "listen at a UNIX socket" },
+    { 'k', "socket", "PATH", "listen at a UNIX socket; may be repeated" },
     { 'n', "nocache", NULL, "the same as --cache=none" },
     { 'p', "port", "PORT", "the port to listen at (default: 10809)" },
     { 'r', "read-only", NULL, "the export cannot be written to" },
@@ -55,6 +56,7 @@ static const struct byre_option options[] = {
     { OPT_IMAGE_OPTS, "image-opts", NULL, "the image is given by options" },
     { OPT_OBJECT, "object", "OBJECTDEF", BYRE_OBJECT_HELP },
     { OPT_PID_FILE, "pid-file", "PATH", "write the process id to this file" },
+    BYRE_NBD_OPTIONS_PROCESS,
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
 };
@@ -89,16 +91,31 @@ static int read_discard(const char *text, struct byre_nbd_command_line *line)
 {
     static const char *const ignore[] = { "ignore", "off" }, *const unmap[] = { "unmap", "on" };
 
+    if (byre_nbd_command_line_once(&line->discard_given, "--discard") < 0)
+        return -1;
     for (unsigned i = 0; i < 2; i++) {
         if (strcmp(text, ignore[i]) != 0 && strcmp(text, unmap[i]) != 0)
             continue;
-        snprintf(line->node_options, sizeof line->node_options, "discard=%s",
-                 strcmp(text, ignore[i]) == 0 ? "ignore" : "unmap");
-        line->open.options = line->node_options;
+        line->discard_ignored = strcmp(text, ignore[i]) == 0;
         return 0;
     }
     byre_complain("Invalid discard mode '%s'", text);
     return -1;
+}
+
+static void set_discard(struct byre_nbd_command_line *line)
+{
+    if (!line->discard_given && !line->discard_ignored)
+        return;
+    snprintf(line->node_options, sizeof line->node_options, "discard=%s", line->discard_ignored ? "ignore" : "unmap");
+    line->open.options = line->node_options;
+}
+
+static int read_cache(const char *text, struct byre_nbd_command_line *line)
+{
+    if (byre_nbd_command_line_once(&line->cache_given, "-n and --cache") < 0)
+        return -1;
+    return byre_argument_cache("cache", text, &line->open.cache);
 }
 
 static int read_detect_zeroes(const char *text, enum byre_detect_zeroes *ret_mode)
@@ -111,7 +128,7 @@ static int read_detect_zeroes(const char *text, enum byre_detect_zeroes *ret_mod
             return 0;
         }
     }
-    byre_complain("Failed to parse detect_zeroes mode: Invalid parameter '%s'", text);
+    byre_complain("Failed to parse detect_zeroes mode: invalid parameter value: %s", text);
     return -1;
 }
 
@@ -137,13 +154,14 @@ static int read_long(int id, const char *text, struct byre_nbd_command_line *lin
 {
     switch (id) {
     case OPT_ALLOW_BACKING: return byre_argument_allow_backing(text, &line->open.protocol_backing);
-    case OPT_CACHE: return byre_argument_cache("cache", text, &line->open.cache);
+    case OPT_CACHE: return read_cache(text, line);
     case OPT_DETECT_ZEROES: return read_detect_zeroes(text, &line->open.detect_zeroes);
     case OPT_DISCARD: return read_discard(text, line);
     case OPT_FORK: line->fork = true; break;
     case OPT_HANDSHAKE_LIMIT: return read_number("handshake limit", text, 86400, &line->handshake_seconds);
     case OPT_IMAGE_OPTS: line->image_opts = true; break;
     case OPT_PID_FILE: line->pid_file = text; break;
+    default: return byre_nbd_command_line_process(id, text, line);
     }
     return 0;
 }
@@ -160,13 +178,12 @@ static int read_option(int id, const char *text, struct byre_nbd_command_line *l
     case 'D': return read_name("export description", text, &line->description);
     case 'e': return read_number("shared device number", text, CLIENTS_MAX, &line->clients_max);
     case 'f': line->open.format = text; break;
-    case 'k': line->socket = text; break;
-    case 'n': line->open.cache = BYRE_CACHE_NONE; break;
+    case 'n': return read_cache("none", line);
     case 'p': return read_port(text, line);
     case 'r': line->read_only = true; break;
     case 't': line->persistent = true; break;
     case 'v': line->verbose = true; break;
-    case 'x': return read_name("export name", text, &line->export_name);
+    case 'x': line->export_named = true; return read_name("export name", text, &line->export_name);
     default: return read_long(id, text, line);
     }
     return 0;
@@ -175,14 +192,12 @@ static int read_option(int id, const char *text, struct byre_nbd_command_line *l
 void byre_nbd_command_line_done(struct byre_nbd_command_line *line)
 {
     vec_done(&line->bitmaps);
+    vec_done(&line->sockets);
+    vec_done(&line->vsocks);
 }
 
 static int check(const struct byre_nbd_command_line *line)
 {
-    if (line->socket && (line->bind || line->port)) {
-        byre_complain("a UNIX socket (-k) has neither an address (-b) nor a port (-p)");
-        return -1;
-    }
     if (line->open.format && !byre_argument_format_known(line->open.format)) {
         byre_complain("Unknown driver '%s'", line->open.format);
         return -1;
@@ -194,24 +209,30 @@ int byre_nbd_command_line_read(int argc, char **argv, struct byre_nbd_command_li
 {
     struct byre_nbd_command_line *line = ret_line;
     struct byre_option_parser parser;
-    int id;
+    int id, rc;
 
     *line = (struct byre_nbd_command_line){ .clients_max = 1, .handshake_seconds = 10, .export_name = "" };
     byre_options_start(&parser, &byre_verb_serve, argc, argv);
     while ((id = byre_options_next(&parser)) > 0) {
-        if (read_option(id, parser.argument, line) < 0)
-            id = byre_options_stop(&parser, 1);
+        rc = read_option(id, parser.argument, line);
+        if (rc)
+            id = byre_options_stop(&parser, rc < 0);
         if (id < 0)
             break;
     }
     *ret_exit_code = id < 0 ? parser.exit_code : 1;
     if (id < 0)
         return -1;
-    if (argc - parser.operand != 1) {
+    line->unmap_zeroes = line->open.detect_zeroes == BYRE_DETECT_ZEROES_UNMAP;
+    line->discard_ignored = line->discard_ignored || (byre_program_is_qemu() && !line->discard_given);
+    if (byre_nbd_command_line_check_process(line, argc - parser.operand) < 0)
+        return -1;
+    if (argc - parser.operand != !line->list) {
         byre_complain_usage("Expecting the name of one image");
         return -1;
     }
-    line->image = argv[parser.operand];
+    line->image = argv[parser.operand]; /* NULL, where there is none */
+    set_discard(line);
     line->open.writable = !line->read_only;
     line->open.secrets = byre_objects_secrets();
     line->open.protocol_backing = byre_argument_protocol_backing(line->open.protocol_backing);

@@ -12,10 +12,17 @@
 #include "byre/queue.h"
 #include "cli/options.h"
 
+typedef VEC(const char *) byre_nbd_words;
+
 struct byre_nbd_command_line {
-    const char *image;          /* the operand */
+    const char *image;          /* the operand; with `disconnect`, a device */
     const char *bind, *port;    /* TCP */
-    const char *socket;         /* or a UNIX socket */
+    byre_nbd_words sockets;     /* UNIX sockets */
+    byre_nbd_words vsocks;      /* [CID:]PORT */
+    const char *selinux_label;  /* of sockets */
+    const char *connect;        /* the kernel's device that is to be made */
+    bool list, disconnect;      /* is done instead of serving */
+    bool aio_given, native_aio, cache_given, discard_given, discard_ignored, unmap_zeroes, export_named;
     const char *export_name, *description, *pid_file;
     struct byre_open_options open;
     bool image_opts, read_only, allocation_depth, persistent, fork, verbose;

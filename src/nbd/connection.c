@@ -87,7 +87,7 @@ void byre_nbd_connection_end(struct byre_nbd_connection *connection, const char 
     connection->in_at = connection->in_end = 0;
 }
 
-static void break_off(struct byre_nbd_connection *connection)
+void byre_nbd_connection_break_off(struct byre_nbd_connection *connection)
 {
     connection->broken = true;
     byre_nbd_connection_end(connection, NULL);
@@ -138,6 +138,7 @@ static struct byre_nbd_op *new_op(struct byre_nbd_connection *connection, const 
     op->terms = &connection->terms;
     op->request = *request;
     connection->in_flight++;
+    byre_nbd_tally_add(&connection->lane->tally->taken, 1);
     return op;
 }
 
@@ -306,7 +307,7 @@ void byre_nbd_connection_receive(struct byre_nbd_connection *connection)
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (got < 0) {
-        break_off(connection);
+        byre_nbd_connection_break_off(connection);
         return;
     }
     if (got == 0) {
@@ -323,7 +324,8 @@ void byre_nbd_connection_receive(struct byre_nbd_connection *connection)
 void byre_nbd_connection_finish(struct byre_nbd_connection *connection, struct byre_nbd_op *op)
 {
     if (byre_nbd_op_reply(op) < 0)
-        break_off(connection);
+        byre_nbd_connection_break_off(connection);
+    byre_nbd_tally_done(connection->lane->tally, op->request.type, op->request.length, op->error);
     op->next = NULL;
     op->reply_at = 0;
     connection->unsent += op->counted;
@@ -417,7 +419,7 @@ static bool send_some(struct byre_nbd_connection *connection)
     if (sent == -EINTR)
         return true;
     if (sent < 0 && sent != -EAGAIN)
-        break_off(connection);
+        byre_nbd_connection_break_off(connection);
     if (sent <= 0)
         return false;
     advance(connection, (size_t)sent);
@@ -441,5 +443,5 @@ void byre_nbd_connection_send(struct byre_nbd_connection *connection)
     if (!connection->deaf && (connection->incoming || has_room(connection)))
         wanted |= EPOLLIN;
     if (wanted != connection->watched && byre_nbd_loop_watch(connection->loop, connection, wanted) < 0)
-        break_off(connection);
+        byre_nbd_connection_break_off(connection);
 }

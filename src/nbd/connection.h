@@ -51,6 +51,8 @@ void byre_nbd_connection_finish(struct byre_nbd_connection *connection, struct b
 void byre_nbd_connection_send(struct byre_nbd_connection *connection);
 /* Nothing more is taken from the client.  `why`: NULL if that is as it should be. */
 void byre_nbd_connection_end(struct byre_nbd_connection *connection, const char *why);
+/* Nothing more is sent to it, either. */
+void byre_nbd_connection_break_off(struct byre_nbd_connection *connection);
 /* Is there nothing left to be done with it? */
 bool byre_nbd_connection_is_over(const struct byre_nbd_connection *connection);
 

@@ -29,6 +29,7 @@ static void export_free(struct byre_nbd_export *export)
     for (size_t i = 0; i < export->contexts.len; i++)
         free(export->contexts.ptr[i].name);
     vec_done(&export->contexts);
+    byre_nbd_tallies_done(&export->tallies);
     free(export->name);
     free(export->description);
     free(export);
@@ -115,6 +116,7 @@ static int add_bitmaps(struct byre_nbd_export *export, const struct byre_nbd_exp
 
 static int fill_in(struct byre_nbd_export *export, const struct byre_nbd_export_options *options)
 {
+    byre_nbd_tallies_init(&export->tallies);
     export->name = strdup(options->name);
     export->description = options->description ? strdup(options->description) : NULL;
     if (!export->name || (options->description && !export->description))

@@ -16,6 +16,7 @@
 
 #include "base/vec.h"
 #include "byre/disk.h"
+#include "nbd/statistics.h"
 
 enum byre_nbd_context_kind {
     BYRE_NBD_CONTEXT_ALLOCATION, /* base:allocation */
@@ -45,6 +46,7 @@ struct byre_nbd_export {
     uint16_t flags;           /* NBD_FLAG_*, as they are without structured replies */
     uint32_t block_min, block_preferred, block_max; /* powers of two; block_max: of a payload */
     VEC(struct byre_nbd_context) contexts;
+    struct byre_nbd_tallies tallies;
 };
 
 struct byre_nbd_export_options {

@@ -7,14 +7,21 @@
 #include "nbd/listen.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stddef.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include <linux/vm_sockets.h>
 
 #include "base/cleanup.h"
 
@@ -44,6 +51,8 @@ static void remove_stale(const struct sockaddr_un *address)
 int byre_nbd_listen_unix(byre_nbd_sockets *sockets, const char *path, struct byre_error *err)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
+    bool abstract = *path == '@';
+    socklen_t length = abstract ? (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path)) : sizeof address;
     int fd, rc = 0;
 
     if (strlen(path) >= sizeof address.sun_path)
@@ -53,8 +62,11 @@ int byre_nbd_listen_unix(byre_nbd_sockets *sockets, const char *path, struct byr
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return byre_error_set_errno(err, -errno, "Failed to create a socket");
-    remove_stale(&address);
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
+    if (abstract)
+        address.sun_path[0] = '\0';
+    else
+        remove_stale(&address);
+    if (bind(fd, (struct sockaddr *)&address, length) < 0)
         rc = byre_error_set_errno(err, -errno, "Failed to bind socket to %s", path);
     else if (listen(fd, BACKLOG) < 0)
         rc = byre_error_set_errno(err, -errno, "Failed to listen on socket %s", path);
@@ -103,6 +115,61 @@ int byre_nbd_listen_tcp(byre_nbd_sockets *sockets, const char *host, const char 
     if (rc == 0 || (sockets->len > before && (rc == -EADDRNOTAVAIL || rc == -EAFNOSUPPORT)))
         return 0;
     return byre_error_set(err, rc, "%s:%s: %s", host ? host : "", port, failure.text);
+}
+
+/* A number of 32 bits, which `end` follows. */
+static int read_u32(const char *text, char end, uint32_t *ret_number)
+{
+    unsigned long long number;
+    char *rest;
+
+    if (*text < '0' || *text > '9')
+        return -1;
+    number = strtoull(text, &rest, 10);
+    *ret_number = (uint32_t)number;
+    return *rest == end && number <= UINT32_MAX ? 0 : -1;
+}
+
+/* "[CID:]PORT" */
+static int read_vsock(const char *text, struct sockaddr_vm *address)
+{
+    const char *colon = strchr(text, ':');
+
+    *address = (struct sockaddr_vm){ .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY };
+    if (colon && read_u32(text, ':', &address->svm_cid) < 0)
+        return -1;
+    return read_u32(colon ? colon + 1 : text, '\0', &address->svm_port);
+}
+
+int byre_nbd_listen_vsock(byre_nbd_sockets *sockets, const char *text, struct byre_error *err)
+{
+    struct sockaddr_vm address;
+    int fd, rc;
+
+    if (read_vsock(text, &address) < 0)
+        return byre_error_set(err, -EINVAL, "Invalid vsock address '%.80s': it is [CID:]PORT", text);
+    fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 && errno == EAFNOSUPPORT)
+        return byre_error_set(err, -errno, "vsock:%s: this kernel has no vsock", text);
+    if (fd < 0)
+        return byre_error_set_errno(err, -errno, "Failed to create a socket");
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, BACKLOG) == 0)
+        return add_socket(sockets, fd, err);
+    rc = -errno;
+    close(fd);
+    return byre_error_set_errno(err, rc, "vsock:%s: Failed to bind socket", text);
+}
+
+/* The kernel has a file for it; an empty write is the policy's own label. */
+int byre_nbd_listen_label(const char *label, struct byre_error *err)
+{
+    CLEANUP(close_fd) int fd = open("/proc/thread-self/attr/sockcreate", O_WRONLY | O_CLOEXEC);
+    size_t length = label ? strlen(label) + 1 : 0;
+
+    if (fd >= 0 && write(fd, label, length) == (ssize_t)length)
+        return 0;
+    return byre_error_set_errno(err, errno ? -errno : -EINVAL, "Cannot set SELinux socket create context to %s",
+                                label ? label : "default");
 }
 
 void byre_nbd_sockets_done(byre_nbd_sockets *sockets)

@@ -38,11 +38,11 @@ struct byre_nbd_loop {
     struct byre_nbd_op *spare;
     unsigned spare_count;
     size_t spare_room;
-    bool stopping;
+    bool stopping, cutting;
     pthread_mutex_t mutex;
     VEC(int) adopted;         /* under it: new sockets */
     struct byre_nbd_op *done; /* under it: what workers have done */
-    bool stop;                /* under it */
+    bool stop, cut;           /* under it */
 };
 
 static void wake(struct byre_nbd_loop *loop)
@@ -146,7 +146,8 @@ static struct byre_nbd_lane *lane_new(struct byre_nbd_loop *loop, struct byre_nb
     if (!lane)
         return NULL;
     lane->export = byre_nbd_export_ref(export);
-    if (byre_queue_new(export->disk, loop->shared->workers, &options, &lane->queue, NULL) < 0 ||
+    lane->tally = byre_nbd_tallies_get(&export->tallies, loop);
+    if (!lane->tally || byre_queue_new(export->disk, loop->shared->workers, &options, &lane->queue, NULL) < 0 ||
         vec_push(&loop->lanes, lane) < 0) {
         lane_free(lane);
         return NULL;
@@ -169,13 +170,17 @@ struct byre_nbd_lane *byre_nbd_loop_lane(struct byre_nbd_loop *loop, struct byre
     }
     if (!lane)
         lane = lane_new(loop, export);
-    if (lane)
+    if (lane) {
         lane->users++;
+        byre_nbd_tally_add(&lane->tally->connections, 1);
+        atomic_store(&loop->shared->served, true);
+    }
     return lane;
 }
 
 void byre_nbd_loop_leave_lane(struct byre_nbd_loop *loop, struct byre_nbd_lane *lane)
 {
+    byre_nbd_tally_add(&lane->tally->gone, 1);
     if (--lane->users)
         return;
     for (size_t i = 0; i < loop->lanes.len; i++) {
@@ -281,6 +286,7 @@ static void take_from_others(struct byre_nbd_loop *loop)
     adopted.len = loop->adopted.len;
     memset(&loop->adopted, 0, sizeof loop->adopted);
     loop->stopping = loop->stopping || loop->stop;
+    loop->cutting = loop->cut;
     pthread_mutex_unlock(&loop->mutex);
     for (size_t i = 0; i < adopted.len; i++)
         add_connection(loop, adopted.ptr[i]);
@@ -390,7 +396,10 @@ static void stop_all(struct byre_nbd_loop *loop)
     struct byre_nbd_connection *connection;
 
     TAILQ_FOREACH(connection, &loop->all, all) {
-        byre_nbd_connection_end(connection, NULL);
+        if (loop->cutting)
+            byre_nbd_connection_break_off(connection);
+        else
+            byre_nbd_connection_end(connection, NULL);
         byre_nbd_loop_mark(loop, connection);
     }
 }
@@ -478,10 +487,11 @@ void byre_nbd_loop_adopt(struct byre_nbd_loop *loop, int fd)
     wake(loop);
 }
 
-void byre_nbd_loop_stop(struct byre_nbd_loop *loop)
+void byre_nbd_loop_stop(struct byre_nbd_loop *loop, bool cut)
 {
     pthread_mutex_lock(&loop->mutex);
     loop->stop = true;
+    loop->cut = loop->cut || cut;
     pthread_mutex_unlock(&loop->mutex);
     wake(loop);
 }

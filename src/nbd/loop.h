@@ -24,6 +24,7 @@ struct byre_nbd_shared {
     enum byre_nbd_tls tls;
     unsigned handshake_seconds;   /* 0: no limit */
     atomic_uint connections;      /* there are, or were accepted */
+    atomic_bool served;           /* some client has come to the transmission phase */
     int ended_fd;                 /* an eventfd: written when a connection has ended */
     void (*complain)(void *opaque, const char *text); /* of one connection; thread-safe */
     void *opaque;
@@ -35,13 +36,17 @@ struct byre_nbd_lane {
     struct byre_queue *queue;
     VEC(struct byre_request) batch; /* to be submitted */
     unsigned users;                 /* connections */
+    struct byre_nbd_tally *tally;   /* the loop's on the export */
 };
 
 int byre_nbd_loop_new(struct byre_nbd_shared *shared, struct byre_nbd_loop **ret_loop, struct byre_error *err);
 /* Takes the socket, which does not block, and greets. */
 void byre_nbd_loop_adopt(struct byre_nbd_loop *loop, int fd);
-/* No more requests are taken; the thread ends when all that were taken are answered. */
-void byre_nbd_loop_stop(struct byre_nbd_loop *loop);
+/*
+ * No more requests are taken; the thread ends when all that were taken are answered.  `cut`: when they are done, and
+ * nobody is told.
+ */
+void byre_nbd_loop_stop(struct byre_nbd_loop *loop, bool cut);
 /* Waits for the end of the thread. */
 void byre_nbd_loop_free(struct byre_nbd_loop *loop);
 

@@ -1,103 +1,26 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * byre-nbd: serves a disk over NBD.
+ * byre-nbd: serves a disk over NBD.  From the command line to the server.
  */
 #include "config.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <gnutls/gnutls.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "cli/arguments.h"
 #include "cli/message.h"
 #include "cli/objects.h"
-#include "nbd/command_line.h"
+#include "nbd/command_line_process.h"
+#include "nbd/device.h"
+#include "nbd/list.h"
+#include "nbd/process.h"
 #include "nbd/server.h"
 
 /* GnuTLS is set up where it is used. */
 GNUTLS_SKIP_GLOBAL_INIT
-
-/* --- the background ---------------------------------------------------------------------------------------- */
-
-/* What the parent waits for: a byte once clients can come; nothing, if that is never. */
-static int ready_fd = -1;
-
-static int wait_for_child(int fd, pid_t child)
-{
-    char byte;
-    int status;
-
-    while (read(fd, &byte, 1) < 0 && errno == EINTR)
-        ;
-    if (byte == 1)
-        return 0;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-        ;
-    return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : 1;
-}
-
-/* In the parent: does not return.  In the child: 0. */
-static int go_to_background(void)
-{
-    int fds[2];
-    pid_t child;
-
-    if (pipe2(fds, O_CLOEXEC) < 0)
-        return byre_complain("Failed to create a pipe: %s", strerror(errno));
-    child = fork();
-    if (child < 0)
-        return byre_complain("Failed to fork: %s", strerror(errno));
-    if (child > 0) {
-        close(fds[1]);
-        _exit(wait_for_child(fds[0], child));
-    }
-    close(fds[0]);
-    ready_fd = fds[1];
-    (void)setsid();
-    return 0;
-}
-
-/* Clients can come: whoever waits for that may go on. */
-static void tell_ready(void)
-{
-    int null;
-
-    if (ready_fd < 0)
-        return;
-    null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    for (int fd = 0; fd < 3 && null >= 0; fd++)
-        (void)dup2(null, fd);
-    while (write(ready_fd, "\1", 1) < 0 && errno == EINTR)
-        ;
-    close(ready_fd);
-    ready_fd = -1;
-}
-
-/* --- serving ----------------------------------------------------------------------------------------------- */
-
-static int write_pid_file(const char *path)
-{
-    char text[32];
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    int length = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-
-    if (fd < 0 || write(fd, text, (size_t)length) != length) {
-        byre_complain("Cannot write the pid file '%s': %s", path, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return 1;
-    }
-    close(fd);
-    return 0;
-}
 
 static int add_export(const struct byre_nbd_command_line *line, struct byre_nbd_exports *exports)
 {
@@ -121,78 +44,211 @@ static int add_export(const struct byre_nbd_command_line *line, struct byre_nbd_
     return 0;
 }
 
+static int complain(const struct byre_error *err)
+{
+    return byre_complain_error(err, "%s", "");
+}
+
+static int listen_everywhere(const struct byre_nbd_command_line *line, byre_nbd_sockets *sockets,
+                             struct byre_error *err)
+{
+    bool tcp = line->bind || line->port || !(line->sockets.len || line->vsocks.len);
+    int rc = 0;
+
+    for (size_t i = 0; i < line->sockets.len && rc == 0; i++)
+        rc = byre_nbd_listen_unix(sockets, line->sockets.ptr[i], err);
+    for (size_t i = 0; i < line->vsocks.len && rc == 0; i++)
+        rc = byre_nbd_listen_vsock(sockets, line->vsocks.ptr[i], err);
+    if (tcp && rc == 0)
+        rc = byre_nbd_listen_tcp(sockets, line->bind, line->port ? line->port : "10809", err);
+    return rc;
+}
+
+/* Unless sockets were handed over, or a device is the only client. */
 static int listen_at(const struct byre_nbd_command_line *line, byre_nbd_sockets *sockets)
 {
     struct byre_error err = BYRE_ERROR_INIT;
-    int rc = line->socket ? byre_nbd_listen_unix(sockets, line->socket, &err)
-                          : byre_nbd_listen_tcp(sockets, line->bind, line->port ? line->port : "10809", &err);
+    int rc = line->selinux_label ? byre_nbd_listen_label(line->selinux_label, &err) : 0;
 
-    return rc < 0 ? byre_complain_error(&err, "%s", "") : 0;
+    if (rc == 0 && !line->connect && !sockets->len)
+        rc = listen_everywhere(line, sockets, &err);
+    if (rc == 0 && line->selinux_label)
+        rc = byre_nbd_listen_label(NULL, &err);
+    return rc < 0 ? complain(&err) : 0;
 }
+
+/* The sockets that this process has made: the first ones of `count`. */
+static void remove_sockets(const struct byre_nbd_command_line *line, size_t count)
+{
+    for (size_t i = 0; i < line->sockets.len && i < count; i++) {
+        if (*line->sockets.ptr[i] != '@')
+            (void)unlink(line->sockets.ptr[i]);
+    }
+}
+
+/* --- serving ----------------------------------------------------------------------------------------------- */
+
+/* What the server's callbacks know. */
+struct session {
+    const struct byre_nbd_command_line *line;
+    struct byre_nbd_background *background;
+    const struct byre_nbd_notify *notify;
+    struct byre_nbd_device device; /* with -c */
+    bool pid_file_written;
+};
 
 static void complain_of_client(void *opaque, const char *text)
 {
     (void)opaque;
-    byre_complain("a client was sent away: %s", text);
+    byre_complain("%s", text);
 }
 
-static int serve(const struct byre_nbd_command_line *line, struct byre_nbd_exports *exports,
-                 const byre_nbd_sockets *sockets, int stop_fd)
+static void print_statistics(void *opaque, const char *text)
 {
+    (void)opaque;
+    (void)fputs(text, stderr); /* has a buffer of no bytes: goes out in one piece */
+}
+
+/* Clients can come: whoever waits for that may go on. */
+static int started(void *opaque, struct byre_nbd_server *server, struct byre_error *err)
+{
+    struct session *session = opaque;
+    const struct byre_nbd_command_line *line = session->line;
+    int rc = 0;
+
+    if (line->connect)
+        rc = byre_nbd_device_start(&session->device, server, line->connect, line->export_name, line->clients_max, err);
+    if (rc == 0 && line->connect && line->verbose)
+        byre_complain("NBD device %s is now connected to %s", line->connect, line->image);
+    if (rc == 0 && line->pid_file) {
+        rc = byre_nbd_pid_file_write(line->pid_file, err);
+        session->pid_file_written = rc == 0;
+    }
+    if (rc == 0) {
+        byre_nbd_background_ready(session->background, line->verbose);
+        byre_nbd_notify_ready(session->notify);
+    }
+    return rc;
+}
+
+static void stopping(void *opaque)
+{
+    struct session *session = opaque;
+
+    byre_nbd_device_stop(&session->device);
+}
+
+static int serve(struct session *session, struct byre_nbd_exports *exports, const byre_nbd_sockets *sockets,
+                 int signal_fd)
+{
+    const struct byre_nbd_command_line *line = session->line;
     const struct byre_nbd_server_options options = {
         .exports = exports,
         .sockets = sockets,
-        .stop_fd = stop_fd,
+        .signal_fd = signal_fd,
+        .hangup_ends = byre_program_is_qemu(),
+        .notify = session->notify,
         .clients_max = line->clients_max,
         .persistent = line->persistent,
         .handshake_seconds = line->handshake_seconds,
         .complain = line->verbose ? complain_of_client : NULL,
+        .started = started,
+        .stopping = stopping,
+        .report = print_statistics,
+        .opaque = session,
+    };
+    struct byre_error err = BYRE_ERROR_INIT;
+    int rc = byre_nbd_serve(&options, &err);
+
+    if (session->pid_file_written)
+        (void)unlink(line->pid_file);
+    return rc < 0 ? complain(&err) : 0;
+}
+
+static int run(struct session *session, byre_nbd_sockets *sockets)
+{
+    CLEANUP(close_fd) int signal_fd = byre_nbd_server_signals();
+    const struct byre_nbd_command_line *line = session->line;
+    size_t handed = sockets->len;
+    struct byre_nbd_exports exports;
+    struct byre_error err = BYRE_ERROR_INIT;
+    int exit_code;
+
+    if (signal_fd < 0)
+        return byre_complain("Failed to create a signalfd: %s", strerror(-signal_fd));
+    byre_nbd_raise_file_limit();
+    byre_nbd_exports_init(&exports);
+    exit_code = add_export(line, &exports);
+    if (exit_code == 0)
+        exit_code = listen_at(line, sockets);
+    if (exit_code == 0)
+        exit_code = serve(session, &exports, sockets, signal_fd);
+    remove_sockets(line, sockets->len - handed);
+    if (byre_nbd_exports_done(&exports, &err) < 0)
+        exit_code = complain(&err);
+    return exit_code;
+}
+
+/* With what a service manager has handed over, and in the background if that is wanted. */
+static int start(const struct byre_nbd_command_line *line, byre_nbd_sockets *sockets)
+{
+    struct byre_nbd_background background = { .ready_fd = -1 };
+    struct byre_nbd_notify notify;
+    struct session session = { .line = line, .background = &background, .notify = &notify };
+    struct byre_error err = BYRE_ERROR_INIT;
+    int rc = byre_nbd_notify_open(&notify, &err), exit_code;
+
+    byre_nbd_device_init(&session.device);
+    if (rc == 0 && line->fork)
+        rc = byre_nbd_background_enter(&background, &err);
+    exit_code = rc < 0 ? complain(&err) : run(&session, sockets);
+    byre_nbd_notify_close(&notify);
+    return exit_code;
+}
+
+/* --- what is done instead ---------------------------------------------------------------------------------- */
+
+/* What was printed is to be there. */
+static int flush_output(void)
+{
+    return fflush(stdout) != 0 || ferror(stdout) ? byre_complain("Could not write to standard output") : 0;
+}
+
+static int list(const struct byre_nbd_command_line *line)
+{
+    const struct byre_nbd_list_options options = {
+        .socket = line->sockets.len ? line->sockets.ptr[0] : NULL, .host = line->bind, .port = line->port,
     };
     struct byre_error err = BYRE_ERROR_INIT;
 
-    if (line->pid_file && write_pid_file(line->pid_file) != 0)
-        return 1;
-    tell_ready();
-    return byre_nbd_serve(&options, &err) < 0 ? byre_complain_error(&err, "%s", "") : 0;
+    return byre_nbd_list(&options, stdout, &err) < 0 ? complain(&err) : flush_output();
 }
 
-/* The signals that end the server are read from a file descriptor; those of broken pipes are nobody's. */
-static int take_signals(void)
+static int disconnect(const struct byre_nbd_command_line *line)
 {
-    sigset_t set;
+    struct byre_error err = BYRE_ERROR_INIT;
 
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    (void)signal(SIGPIPE, SIG_IGN);
-    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (byre_nbd_device_disconnect(line->image, &err) < 0)
+        return complain(&err);
+    printf("%s disconnected\n", line->image);
+    return flush_output();
 }
 
-static int run(const struct byre_nbd_command_line *line)
+static int do_as_told(const struct byre_nbd_command_line *line)
 {
-    CLEANUP(close_fd) int stop_fd = take_signals();
-    struct byre_nbd_exports exports;
     byre_nbd_sockets sockets = VEC_INIT;
     struct byre_error err = BYRE_ERROR_INIT;
     int exit_code;
 
-    if (stop_fd < 0)
-        return byre_complain("Failed to create a signalfd: %s", strerror(errno));
-    byre_nbd_exports_init(&exports);
-    exit_code = add_export(line, &exports);
-    if (exit_code == 0)
-        exit_code = listen_at(line, &sockets);
-    if (exit_code == 0)
-        exit_code = serve(line, &exports, &sockets, stop_fd);
-    if (sockets.len && line->socket)
-        (void)unlink(line->socket);
-    if (sockets.len && line->pid_file)
-        (void)unlink(line->pid_file);
+    if (line->disconnect)
+        return disconnect(line);
+    if (byre_nbd_systemd_sockets(&sockets, &err) < 0)
+        exit_code = complain(&err);
+    else if (sockets.len && byre_nbd_command_line_check_activation(line) < 0)
+        exit_code = 1;
+    else
+        exit_code = line->list ? list(line) : start(line, &sockets);
     byre_nbd_sockets_done(&sockets);
-    if (byre_nbd_exports_done(&exports, &err) < 0)
-        exit_code = byre_complain_error(&err, "%s", "");
     return exit_code;
 }
 
@@ -206,11 +262,8 @@ int main(int argc, char **argv)
         byre_options_dump(&byre_verb_serve);
         return 0;
     }
-    if (byre_nbd_command_line_read(argc, argv, &line, &exit_code) == 0) {
-        exit_code = line.fork ? go_to_background() : 0;
-        if (exit_code == 0)
-            exit_code = run(&line);
-    }
+    if (byre_nbd_command_line_read(argc, argv, &line, &exit_code) == 0)
+        exit_code = do_as_told(&line);
     byre_nbd_command_line_done(&line);
     byre_objects_done();
     return exit_code;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The server's main thread.
+ * The server's main thread: new clients, signals, and the end.
  */
 #include "config.h"
 
@@ -10,8 +10,10 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,16 +22,18 @@
 
 #define WORKERS_MIN 4u
 #define SEND_BYTES  (1 << 20)
+#define DRAIN_MS    10000 /* that clients have to hear their last answers */
 
-struct server {
+struct byre_nbd_server {
     const struct byre_nbd_server_options *options;
     struct byre_nbd_shared shared;
     VEC(struct byre_nbd_loop *) loops;
     size_t next;         /* loop */
-    bool served, crowded; /* crowded: there are no file descriptors for more */
+    bool crowded;        /* there are no file descriptors for more */
+    struct byre_nbd_statistics statistics;
 };
 
-static bool is_full(const struct server *server)
+static bool is_full(const struct byre_nbd_server *server)
 {
     unsigned most = server->options->clients_max;
 
@@ -47,7 +51,15 @@ static void set_up_socket(int fd)
         (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
 }
 
-static void accept_from(struct server *server, int socket)
+/* Takes the socket of a client. */
+static void adopt(struct byre_nbd_server *server, int fd)
+{
+    atomic_fetch_add(&server->shared.connections, 1);
+    server->statistics.accepted++;
+    byre_nbd_loop_adopt(server->loops.ptr[server->next++ % server->loops.len], fd);
+}
+
+static void accept_from(struct byre_nbd_server *server, int socket)
 {
     int fd;
 
@@ -60,13 +72,22 @@ static void accept_from(struct server *server, int socket)
         if (fd < 0)
             return;
         set_up_socket(fd);
-        atomic_fetch_add(&server->shared.connections, 1);
-        server->served = true;
-        byre_nbd_loop_adopt(server->loops.ptr[server->next++ % server->loops.len], fd);
+        adopt(server, fd);
     }
 }
 
-static void note_end(struct server *server)
+int byre_nbd_server_connect(struct byre_nbd_server *server, int *ret_fd, struct byre_error *err)
+{
+    int fds[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0)
+        return byre_error_set_errno(err, -errno, "Failed to create a pair of sockets");
+    adopt(server, fds[0]);
+    *ret_fd = fds[1];
+    return 0;
+}
+
+static void note_end(struct byre_nbd_server *server)
 {
     uint64_t count;
 
@@ -74,8 +95,71 @@ static void note_end(struct server *server)
         server->crowded = false;
 }
 
-/* Polls for the end, for clients that have gone, and, while there is room, for new ones. */
-static int serve(struct server *server, struct pollfd *fds, struct byre_error *err)
+/* --- signals ----------------------------------------------------------------------------------------------- */
+
+int byre_nbd_server_signals(void)
+{
+    sigset_t set;
+    int fd;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return fd < 0 ? -errno : fd;
+}
+
+static void report(struct byre_nbd_server *server)
+{
+    const struct byre_nbd_server_options *options = server->options;
+    char *text;
+
+    server->statistics.connections = atomic_load(&server->shared.connections);
+    if (!options->report || byre_nbd_statistics_put(&server->statistics, options->exports, &text) < 0)
+        return;
+    options->report(options->opaque, text);
+    free(text);
+}
+
+static void reload(const struct byre_nbd_server_options *options)
+{
+    if (!options->reload) {
+        if (options->complain)
+            options->complain(options->opaque, "SIGHUP: there is nothing that could be looked for again");
+        return;
+    }
+    if (options->notify)
+        byre_nbd_notify_reloading(options->notify);
+    options->reload(options->opaque);
+    if (options->notify)
+        byre_nbd_notify_ready(options->notify);
+}
+
+/* Does what the signals say that have come.  True: the server is to end. */
+static bool take_signals(struct byre_nbd_server *server)
+{
+    struct signalfd_siginfo info;
+    bool end = false;
+
+    while (read(server->options->signal_fd, &info, sizeof info) == sizeof info) {
+        if (info.ssi_signo == SIGUSR1)
+            report(server);
+        else if (info.ssi_signo == SIGHUP && !server->options->hangup_ends)
+            reload(server->options);
+        else
+            end = true;
+    }
+    return end;
+}
+
+/* --- from the beginning to the end ------------------------------------------------------------------------- */
+
+/* Polls for signals, for clients that have gone, and, while there is room, for new ones. */
+static int serve(struct byre_nbd_server *server, struct pollfd *fds, struct byre_error *err)
 {
     const byre_nbd_sockets *sockets = server->options->sockets;
     size_t count = 2 + sockets->len;
@@ -83,13 +167,13 @@ static int serve(struct server *server, struct pollfd *fds, struct byre_error *e
     for (;;) {
         bool full = is_full(server);
 
-        fds[0] = (struct pollfd){ .fd = server->options->stop_fd, .events = POLLIN };
+        fds[0] = (struct pollfd){ .fd = server->options->signal_fd, .events = POLLIN };
         fds[1] = (struct pollfd){ .fd = server->shared.ended_fd, .events = POLLIN };
         for (size_t i = 0; i < sockets->len; i++)
             fds[2 + i] = (struct pollfd){ .fd = full ? -1 : sockets->ptr[i], .events = POLLIN };
-        if (poll(fds, count, -1) < 0 && errno != EINTR)
+        if (poll(fds, (nfds_t)count, -1) < 0 && errno != EINTR)
             return byre_error_set_errno(err, -errno, "waiting for clients");
-        if (fds[0].revents)
+        if (fds[0].revents && take_signals(server))
             return 0;
         if (fds[1].revents)
             note_end(server);
@@ -97,12 +181,13 @@ static int serve(struct server *server, struct pollfd *fds, struct byre_error *e
             if (fds[2 + i].revents)
                 accept_from(server, sockets->ptr[i]);
         }
-        if (!server->options->persistent && server->served && atomic_load(&server->shared.connections) == 0)
+        if (!server->options->persistent && atomic_load(&server->shared.connections) == 0 &&
+            atomic_load(&server->shared.served))
             return 0;
     }
 }
 
-static int start(struct server *server, struct byre_error *err)
+static int start(struct byre_nbd_server *server, struct byre_error *err)
 {
     unsigned threads = server->options->threads ? server->options->threads : byre_cpu_count();
     int rc;
@@ -118,7 +203,7 @@ static int start(struct server *server, struct byre_error *err)
 
         rc = byre_nbd_loop_new(&server->shared, &loop, err);
         if (rc == 0 && vec_push(&server->loops, loop) < 0) {
-            byre_nbd_loop_stop(loop);
+            byre_nbd_loop_stop(loop, true);
             byre_nbd_loop_free(loop);
             rc = byre_error_set_errno(err, -ENOMEM, "server");
         }
@@ -126,10 +211,46 @@ static int start(struct server *server, struct byre_error *err)
     return rc;
 }
 
-static void stop(struct server *server)
+static void stop_loops(struct byre_nbd_server *server, bool cut)
 {
     for (size_t i = 0; i < server->loops.len; i++)
-        byre_nbd_loop_stop(server->loops.ptr[i]);
+        byre_nbd_loop_stop(server->loops.ptr[i], cut);
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Waits until all clients have heard their answers; those that will not, are cut off. */
+static void drain(struct byre_nbd_server *server)
+{
+    int64_t deadline = now_ms() + DRAIN_MS;
+    struct pollfd fds[] = {
+        { .fd = server->options->signal_fd, .events = POLLIN },
+        { .fd = server->shared.ended_fd, .events = POLLIN },
+    };
+    bool cut = false;
+
+    while (atomic_load(&server->shared.connections) && !cut) {
+        int64_t left = deadline - now_ms();
+
+        if (left > 0)
+            (void)poll(fds, 2, (int)left);
+        cut = left <= 0 || take_signals(server);
+        note_end(server);
+    }
+    if (cut)
+        stop_loops(server, true);
+}
+
+static void stop(struct byre_nbd_server *server)
+{
+    stop_loops(server, false);
+    drain(server);
     for (size_t i = 0; i < server->loops.len; i++)
         byre_nbd_loop_free(server->loops.ptr[i]);
     vec_done(&server->loops);
@@ -141,7 +262,7 @@ static void stop(struct server *server)
 
 int byre_nbd_serve(const struct byre_nbd_server_options *options, struct byre_error *err)
 {
-    struct server server = {
+    struct byre_nbd_server server = {
         .options = options,
         .shared = {
             .exports = options->exports, .tls = options->tls, .handshake_seconds = options->handshake_seconds,
@@ -151,8 +272,15 @@ int byre_nbd_serve(const struct byre_nbd_server_options *options, struct byre_er
     struct pollfd *fds = calloc(2 + options->sockets->len, sizeof *fds);
     int rc = fds ? start(&server, err) : byre_error_set_errno(err, -ENOMEM, "server");
 
+    server.statistics.since = time(NULL);
+    if (rc == 0 && options->started)
+        rc = options->started(options->opaque, &server, err);
     if (rc == 0)
         rc = serve(&server, fds, err);
+    if (options->notify)
+        byre_nbd_notify_stopping(options->notify);
+    if (options->stopping)
+        options->stopping(options->opaque);
     stop(&server);
     free(fds);
     return rc;

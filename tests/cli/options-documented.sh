@@ -26,6 +26,9 @@ tested() {
     {
         whole_lines "${all[@]}" | grep -E -- "(^|[ \"])($1|\\\$verb\"?) " || true
         whole_lines "${own[@]}" | grep -E '^ *(for options?|refused|converted|same_code) ' || true
+        if [ "$1" = serve ]; then
+            whole_lines "$TEST_TOP"/tests/nbd/*.sh | grep -E "(start_server|\"\\\$SERVER\"|same|same_code|refused) " || true
+        fi
     } >lines
     grep -qE -- "[ ,\"'\$]$word([ =,\"')]|\$)" lines
 }

@@ -104,10 +104,10 @@ port=$((20000 + RANDOM % 20000))
 run_ok "$SERVER" --fork --pid-file="$TEST_DIR/pid" -r -t -b 127.0.0.1 -p $port -f raw x.raw
 run_ok nbdcopy "nbd://127.0.0.1:$port" z.raw
 assert_same_file x.raw z.raw
-stop_server HUP
+stop_server
 
 # byre serve is byre-nbd; so is qemu-nbd where that is its name
-run_ok "$BYRE" serve --fork --pid-file="$TEST_DIR/pid" -k socket -t --cache=none --discard=off --detect-zeroes=unmap \
+run_ok "$BYRE" serve --fork --pid-file="$TEST_DIR/pid" -k socket -t --cache=none --discard=off --detect-zeroes=on \
     --handshake-limit=5 --allow-backing=protocol -v -f raw x.raw
 run_ok nbdinfo --size "$URI"
 assert_equal 1048576 "$OUT" size

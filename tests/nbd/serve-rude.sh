@@ -92,9 +92,8 @@ run_fails 1 "Invalid handshake limit '-1'" timeout 20 "$SERVER" --handshake-limi
 run_fails 1 "Invalid discard mode 'x'" timeout 20 "$SERVER" --discard=x image.qcow2
 run_fails 1 "Failed to parse detect_zeroes mode" timeout 20 "$SERVER" --detect-zeroes=x image.qcow2
 run_fails 1 "Unknown driver 'vmdk'" timeout 20 "$SERVER" -f vmdk image.qcow2
-run_fails 1 'has neither an address' timeout 20 "$SERVER" -k socket -p 1 image.qcow2
 run_fails 1 'is too long' timeout 20 "$SERVER" -x "$(printf 'x%.0s' {1..4097})" image.qcow2
 run_fails 1 'missing' timeout 20 "$SERVER" -k socket missing
-run_fails 1 'Cannot write the pid file' timeout 20 "$SERVER" -k socket --pid-file=/nowhere/pid image.qcow2
-run_fails 1 'Cannot write the pid file' timeout 20 "$SERVER" --fork -k socket --pid-file=/nowhere/pid image.qcow2
+run_fails 1 "Could not create '/nowhere/pid': No such file" timeout 20 "$SERVER" -k socket --pid-file=/nowhere/pid image.qcow2
+run_fails 1 "Could not create '/nowhere/pid': No such file" timeout 20 "$SERVER" --fork -k socket --pid-file=/nowhere/pid image.qcow2
 run_fails 1 'Expecting the name of one image' timeout 20 "$SERVER"
