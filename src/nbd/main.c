@@ -145,6 +145,9 @@ static int serve(const struct byre_nbd_command_line *line, struct byre_nbd_expor
         .stop_fd = stop_fd,
         .clients_max = line->clients_max,
         .persistent = line->persistent,
+        .tls = line->tls.tls,
+        .creds = line->tls.creds,
+        .authz = line->tls.authz,
         .handshake_seconds = line->handshake_seconds,
         .complain = line->verbose ? complain_of_client : NULL,
     };
@@ -212,6 +215,7 @@ int main(int argc, char **argv)
             exit_code = run(&line);
     }
     byre_nbd_command_line_done(&line);
+    byre_nbd_objects_done();
     byre_objects_done();
     return exit_code;
 }
