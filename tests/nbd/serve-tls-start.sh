@@ -40,6 +40,8 @@ same_as_qemu --object secret,id=tls,data=abc --tls-creds=tls
 same_as_qemu --object "$good" --tls-creds=tls --tls-hostname=localhost
 kept user ca '' client
 same_as_qemu --object tls-creds-x509,id=tls,dir=user,endpoint=client --tls-creds=tls
+run_fails 1 'TLS hostname is only supported with export list' timeout 20 "$BYRE" serve --tls-hostname=localhost \
+    --object "$good" --tls-creds=tls --tls=allow image.qcow2
 refuses '--tls is not permitted without --tls-creds' --tls=allow
 refuses "Invalid TLS mode 'x'" --object "$good" --tls-creds=tls --tls=x
 refuses "Failed to get TLS authorization: No object with id 'who'" --object "$good" --tls-creds=tls --tls-authz=who
