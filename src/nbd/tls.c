@@ -19,7 +19,6 @@
 #define IN_BYTES     (64u << 10)
 #define OUT_MAX      (256u << 10)
 #define RECORD_MAX   16384u       /* RFC 8446, 5.1 */
-#define REFUSALS_MAX 4u           /* of handshakes within a session */
 
 struct byre_nbd_tls_session {
     gnutls_session_t session;
@@ -31,7 +30,6 @@ struct byre_nbd_tls_session {
     bool hung_up;        /* the socket has ended */
     bool has_end;        /* `end` is what the next reader is told */
     ssize_t end;
-    unsigned refusals;
     struct byre_error err; /* of the client's certificate */
     uint8_t *in;         /* from in_at to in_end: read, and not decrypted */
     size_t in_at, in_end;
@@ -231,6 +229,8 @@ static void alert(struct byre_nbd_tls_session *tls, int code)
 {
     if (tls->err.code && code == GNUTLS_E_CERTIFICATE_ERROR)
         (void)gnutls_alert_send(tls->session, GNUTLS_AL_FATAL, GNUTLS_A_ACCESS_DENIED);
+    else if (code == GNUTLS_E_REHANDSHAKE) /* NBD's document recommends that there is none */
+        (void)gnutls_alert_send(tls->session, GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION);
     else
         (void)gnutls_alert_send_appropriate(tls->session, code);
     (void)flush(tls);
@@ -255,11 +255,13 @@ int byre_nbd_tls_fill(struct byre_nbd_tls_session *tls)
 
 int byre_nbd_tls_shake(struct byre_nbd_tls_session *tls, struct byre_error *err)
 {
+    size_t before;
     int code;
 
-    do
+    do {
+        before = tls->in_at;
         code = gnutls_handshake(tls->session);
-    while (goes_on(code));
+    } while (goes_on(code) || (code == GNUTLS_E_AGAIN && tls->in_at > before && tls->in_at < tls->in_end));
     if (code == GNUTLS_E_AGAIN)
         return -EAGAIN;
     if (code == 0 && !may_others(tls))
@@ -278,25 +280,22 @@ int byre_nbd_tls_shake(struct byre_nbd_tls_session *tls, struct byre_error *err)
 
 /* --- what comes in ----------------------------------------------------------------------------------------- */
 
-/* A client that wants other keys (TLS 1.2) is told that there are none; not for ever. */
-static int refuse_handshake(struct byre_nbd_tls_session *tls)
-{
-    if (++tls->refusals > REFUSALS_MAX)
-        return GNUTLS_E_UNEXPECTED_HANDSHAKE_PACKET;
-    return gnutls_alert_send(tls->session, GNUTLS_AL_WARNING, GNUTLS_A_NO_RENEGOTIATION);
-}
-
-/* A part of a record, or more than one: bytes; 0: the end; -EAGAIN; -EPROTO. */
+/*
+ * A part of a record, or more than one: bytes; 0: the end; -EAGAIN; -EPROTO.  GnuTLS wants to be called again after a
+ * record that is no data, too, and then there may be more.
+ */
 static ssize_t receive_some(struct byre_nbd_tls_session *tls, void *data, size_t size)
 {
     ssize_t got;
+    size_t before;
 
     for (;;) {
+        before = tls->in_at;
         got = gnutls_record_recv(tls->session, data, size);
         if (got >= 0)
             return got;
-        if (got == GNUTLS_E_REHANDSHAKE)
-            got = refuse_handshake(tls);
+        if (got == GNUTLS_E_AGAIN && tls->in_at > before && tls->in_at < tls->in_end)
+            continue;
         if (got == GNUTLS_E_AGAIN)
             return -EAGAIN;
         if (got == GNUTLS_E_PREMATURE_TERMINATION)

@@ -24,7 +24,8 @@ assert_served() {
     assert_same_file plain.raw copy.raw
 }
 
-psk=(--object tls-creds-psk,id=tls,dir=psk,endpoint=server --tls-creds tls -x hidden -D hidden image.qcow2)
+object=tls-creds-psk,id=tls,dir=psk,endpoint=server
+psk=(--object "$object" --tls-creds tls -x hidden -D hidden image.qcow2)
 # nobody is sent away for the time that he takes
 start_server -t -e 0 --handshake-limit=0 "${psk[@]}"
 for scene in ignorant inject broken; do
