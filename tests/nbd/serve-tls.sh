@@ -75,16 +75,19 @@ fi
 run_ok qemu-img compare --object tls-creds-psk,id=c,dir=psk,endpoint=client,username=me --image-opts \
     "driver=raw,file.driver=nbd,file.server.type=unix,file.server.path=$TEST_DIR/socket,file.export=hidden,file.tls-creds=c" \
     driver=raw,file.filename=plain.raw
-# both ways, with several connections
-noise 2 500000 >other.raw
-truncate -s 4M other.raw
-run_ok nbdcopy --connections=4 --requests=64 other.raw "$(by me psk hidden)"
-run_ok nbdcopy --connections=4 --requests=64 "$(by you psk hidden)" back.raw
-assert_same_file other.raw back.raw
 stop_server
-assert_same_disk other.raw image.qcow2
-assert_clean image.qcow2
-qemu-img convert -O qcow2 plain.raw image.qcow2
+
+# much, both ways, with several connections
+text 5 64M >large.raw
+qemu-img create -q -f qcow2 large.qcow2 64M
+start_server -t -e 0 --object "$psk" --tls-creds=tls large.qcow2
+run_ok nbdcopy --connections=4 --requests=64 large.raw "$(by me)"
+run_ok nbdcopy --connections=4 --requests=64 "$(by you)" back.raw
+assert_same_file large.raw back.raw
+stop_server
+assert_same_disk large.raw large.qcow2
+assert_clean large.qcow2
+rm large.raw large.qcow2 back.raw
 
 # one of those who have keys
 start_server -t -r -e 0 --object "$psk" --tls-creds=tls --object authz-simple,id=who,identity=you --tls-authz who image.qcow2
