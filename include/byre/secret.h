@@ -40,6 +40,13 @@ void byre_secrets_free(struct byre_secrets *secrets);
 /* Adds a secret; one with this id must not be there.  -EINVAL names the property that is wrong. */
 int byre_secrets_add(struct byre_secrets *secrets, const struct byre_secret_options *options, struct byre_error *err);
 
+/*
+ * The bytes of a secret as a text in UTF-8, which stays the set's.  -ENOENT: there is none with this id (or no set:
+ * NULL); -EINVAL: it is no text.
+ */
+int byre_secrets_text(const struct byre_secrets *secrets, const char *id, const char **ret_text,
+                      struct byre_error *err);
+
 /* What to do to the key slots of an encrypted disk: the options of QEMU's amend. */
 struct byre_keyslot_change {
     bool active;            /* state=active: put new_secret into a slot; else state=inactive: erase slots */

@@ -102,6 +102,16 @@ int byre_secrets_find_text(const struct byre_secrets *secrets, const char *id, c
     return r;
 }
 
+int byre_secrets_text(const struct byre_secrets *secrets, const char *id, const char **ret_text, struct byre_error *err)
+{
+    const struct byre_secret *secret = NULL;
+    int r = byre_secrets_find_text(secrets, id, &secret, err);
+
+    if (r == 0)
+        *ret_text = (const char *)secret->bytes;
+    return r;
+}
+
 /* --- adding ----------------------------------------------------------------------------------------------- */
 
 static bool is_id(const char *id)

@@ -31,6 +31,10 @@ enum {
     OPT_PID_FILE,
     OPT_HANDSHAKE_LIMIT,
     OPT_ALLOW_BACKING,
+    OPT_TLS,
+    OPT_TLS_AUTHZ,
+    OPT_TLS_CREDS,
+    OPT_TLS_HOSTNAME,
 };
 
 static const struct byre_option options[] = {
@@ -54,9 +58,13 @@ static const struct byre_option options[] = {
     { OPT_FORK, "fork", NULL, "go to the background once clients can come" },
     { OPT_HANDSHAKE_LIMIT, "handshake-limit", "SECONDS", "that a handshake may take (default: 10; 0: any)" },
     { OPT_IMAGE_OPTS, "image-opts", NULL, "the image is given by options" },
-    { OPT_OBJECT, "object", "OBJECTDEF", BYRE_OBJECT_HELP },
+    { OPT_OBJECT, "object", "OBJECTDEF", "define a secret, TLS credentials, or who may use the server" },
     { OPT_PID_FILE, "pid-file", "PATH", "write the process id to this file" },
     BYRE_NBD_OPTIONS_PROCESS,
+    { OPT_TLS, "tls", "MODE", "with --tls-creds: require (default), or allow clients without TLS, too" },
+    { OPT_TLS_AUTHZ, "tls-authz", "ID", "the object that knows which clients may use the server" },
+    { OPT_TLS_CREDS, "tls-creds", "ID", "encrypt with TLS, by the credentials with this id" },
+    { OPT_TLS_HOSTNAME, "tls-hostname", "NAME", "for listing exports: the name in the server's certificate" },
     BYRE_OPTION_HELP,
     BYRE_OPTION_END,
 };
@@ -161,6 +169,10 @@ static int read_long(int id, const char *text, struct byre_nbd_command_line *lin
     case OPT_HANDSHAKE_LIMIT: return read_number("handshake limit", text, 86400, &line->handshake_seconds);
     case OPT_IMAGE_OPTS: line->image_opts = true; break;
     case OPT_PID_FILE: line->pid_file = text; break;
+    case OPT_TLS: line->tls.mode = text; break;
+    case OPT_TLS_AUTHZ: line->tls.authz_id = text; break;
+    case OPT_TLS_CREDS: line->tls.creds_id = text; break;
+    case OPT_TLS_HOSTNAME: line->tls.hostname = text; break;
     default: return byre_nbd_command_line_process(id, text, line);
     }
     return 0;
@@ -212,6 +224,7 @@ int byre_nbd_command_line_read(int argc, char **argv, struct byre_nbd_command_li
     int id, rc;
 
     *line = (struct byre_nbd_command_line){ .clients_max = 1, .handshake_seconds = 10, .export_name = "" };
+    byre_nbd_objects_know();
     byre_options_start(&parser, &byre_verb_serve, argc, argv);
     while ((id = byre_options_next(&parser)) > 0) {
         rc = read_option(id, parser.argument, line);
@@ -236,5 +249,5 @@ int byre_nbd_command_line_read(int argc, char **argv, struct byre_nbd_command_li
     line->open.writable = !line->read_only;
     line->open.secrets = byre_objects_secrets();
     line->open.protocol_backing = byre_argument_protocol_backing(line->open.protocol_backing);
-    return check(line);
+    return check(line) < 0 ? -1 : byre_nbd_tls_choose(&line->tls);
 }

@@ -72,6 +72,7 @@ void byre_nbd_connection_free(struct byre_nbd_connection *connection)
         byre_nbd_loop_leave_lane(connection->loop, connection->lane);
     byre_nbd_negotiation_done(&connection->negotiation);
     vec_done(&connection->greetings);
+    byre_nbd_tls_free(connection->tls);
     free(connection->in);
     close(connection->fd);
     free(connection);
@@ -95,7 +96,8 @@ void byre_nbd_connection_break_off(struct byre_nbd_connection *connection)
 
 bool byre_nbd_connection_is_over(const struct byre_nbd_connection *connection)
 {
-    bool told = !connection->first_reply && connection->greetings_at == connection->greetings.len;
+    bool told = !connection->first_reply && connection->greetings_at == connection->greetings.len &&
+                (!connection->negotiation.secure || byre_nbd_tls_unsent(connection->tls) == 0);
     unsigned waiting = connection->incoming ? 1 : 0;
 
     if (connection->broken) {
@@ -113,6 +115,13 @@ static bool has_room(const struct byre_nbd_connection *connection)
     return connection->in_flight == 0 ||
            (connection->in_flight < IN_FLIGHT_MAX && connection->bytes_in_flight < BYTES_MAX &&
             connection->unsent < UNSENT_MAX);
+}
+
+/* Is there a use for more of what comes, in this round? */
+static bool wants_input(const struct byre_nbd_connection *connection)
+{
+    return !connection->greeting_over || connection->incoming ||
+           (has_room(connection) && connection->in_round < ROUND_MAX);
 }
 
 static void start(struct byre_nbd_connection *connection, struct byre_nbd_op *op)
@@ -251,6 +260,34 @@ static void start_transmission(struct byre_nbd_connection *connection)
         byre_nbd_connection_end(connection, "no memory for a queue");
 }
 
+/* Of the greetings what is not sent yet goes before all that is encrypted. */
+static void start_tls(struct byre_nbd_connection *connection)
+{
+    struct byre_nbd_shared *shared = byre_nbd_loop_shared(connection->loop);
+    byre_nbd_bytes *greetings = &connection->greetings;
+
+    if (byre_nbd_tls_new(shared->creds, shared->authz, connection->fd, greetings->ptr + connection->greetings_at,
+                         greetings->len - connection->greetings_at, &connection->tls) < 0)
+        byre_nbd_connection_end(connection, "no memory for TLS");
+    else
+        greetings->len = connection->greetings_at = 0;
+}
+
+static void shake_hands(struct byre_nbd_connection *connection)
+{
+    struct byre_error err = BYRE_ERROR_INIT;
+    int rc = byre_nbd_tls_shake(connection->tls, &err);
+
+    if (rc == -EAGAIN)
+        return;
+    if (rc == 0) {
+        byre_nbd_negotiation_secured(&connection->negotiation);
+    } else {
+        byre_nbd_connection_end(connection, err.text);
+        byre_nbd_connection_break_off(connection);
+    }
+}
+
 static void negotiate(struct byre_nbd_connection *connection)
 {
     struct byre_nbd_negotiation *negotiation = &connection->negotiation;
@@ -264,16 +301,24 @@ static void negotiate(struct byre_nbd_connection *connection)
     connection->in_at += used;
     if (negotiation->phase == BYRE_NBD_PHASE_END)
         byre_nbd_connection_end(connection, negotiation->why);
+    else if (negotiation->phase == BYRE_NBD_PHASE_TLS && !connection->tls)
+        start_tls(connection);
     else if (negotiation->phase == BYRE_NBD_PHASE_TRANSMIT)
         start_transmission(connection);
 }
 
-void byre_nbd_connection_go_on(struct byre_nbd_connection *connection)
+size_t byre_nbd_connection_waiting(const struct byre_nbd_connection *connection)
+{
+    size_t unread = connection->tls && !connection->deaf ? byre_nbd_tls_unread(connection->tls) : 0;
+
+    return connection->in_end - connection->in_at + unread;
+}
+
+static void take_input(struct byre_nbd_connection *connection)
 {
     if (!connection->deaf && !connection->greeting_over)
         negotiate(connection);
-    while (!connection->deaf && connection->greeting_over &&
-           (connection->incoming || (has_room(connection) && connection->in_round < ROUND_MAX)) && take_one(connection))
+    while (!connection->deaf && connection->greeting_over && wants_input(connection) && take_one(connection))
         ;
     if (connection->in_at && connection->in_at < connection->in_end)
         memmove(connection->in, connection->in + connection->in_at, connection->in_end - connection->in_at);
@@ -289,34 +334,80 @@ static size_t room_behind(const struct byre_nbd_connection *connection, size_t m
     return missing >= LONG_PAYLOAD ? MIN(room, HEADS_BYTES) : room;
 }
 
-/* A payload goes where it belongs; what is behind it, into the buffer. */
-void byre_nbd_connection_receive(struct byre_nbd_connection *connection)
+/* A payload goes where it belongs; what is behind it, into the buffer: how many places these are. */
+static unsigned places_for_input(const struct byre_nbd_connection *connection, struct iovec *iov)
 {
     struct byre_nbd_op *op = connection->incoming;
     size_t missing = op ? (size_t)op->request.payload - connection->filled : 0;
-    struct iovec iov[2] = {
-        { op ? op->data + connection->filled : NULL, missing },
-        { connection->in + connection->in_end, room_behind(connection, missing) },
-    };
-    struct msghdr message = { .msg_iov = op ? iov : iov + 1, .msg_iovlen = op ? 2 : 1 };
+    unsigned count = 0;
+
+    if (op)
+        iov[count++] = (struct iovec){ op->data + connection->filled, missing };
+    iov[count++] = (struct iovec){ connection->in + connection->in_end, room_behind(connection, missing) };
+    return count;
+}
+
+/* What a read gave: bytes, 0 at the end, or an errno.  False: nothing has come. */
+static bool note_input(struct byre_nbd_connection *connection, ssize_t got)
+{
+    struct byre_nbd_op *op = connection->incoming;
+    size_t missing = op ? (size_t)op->request.payload - connection->filled : 0, payload;
+
+    if (got <= 0) {
+        if (got == 0)
+            byre_nbd_connection_end(connection, NULL); /* it may wait for its replies */
+        else if (got != -EAGAIN && got != -EINTR)
+            byre_nbd_connection_break_off(connection);
+        return false;
+    }
+    payload = MIN((size_t)got, missing);
+    connection->filled += payload;
+    connection->in_end += (size_t)got - payload;
+    return true;
+}
+
+/* Out of what TLS has read already. */
+static bool decrypt(struct byre_nbd_connection *connection)
+{
+    struct iovec iov[2];
+
+    if (connection->deaf || !wants_input(connection) || !connection->tls || byre_nbd_tls_unread(connection->tls) == 0)
+        return false;
+    if (connection->negotiation.phase == BYRE_NBD_PHASE_TLS) {
+        shake_hands(connection);
+        return connection->negotiation.secure;
+    }
+    return note_input(connection,
+                      byre_nbd_tls_receive(connection->tls, iov, places_for_input(connection, iov)));
+}
+
+void byre_nbd_connection_go_on(struct byre_nbd_connection *connection)
+{
+    do
+        take_input(connection);
+    while (decrypt(connection));
+}
+
+void byre_nbd_connection_receive(struct byre_nbd_connection *connection)
+{
+    struct iovec iov[2];
+    struct msghdr message = { .msg_iov = iov };
     ssize_t got;
 
     if (connection->deaf)
         return;
+    if (connection->tls) {
+        got = byre_nbd_tls_fill(connection->tls);
+        if (got < 0)
+            (void)note_input(connection, got);
+        else
+            byre_nbd_connection_go_on(connection);
+        return;
+    }
+    message.msg_iovlen = places_for_input(connection, iov);
     got = recvmsg(connection->fd, &message, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (got < 0) {
-        byre_nbd_connection_break_off(connection);
-        return;
-    }
-    if (got == 0) {
-        byre_nbd_connection_end(connection, NULL); /* it may wait for its replies */
-        return;
-    }
-    connection->filled += MIN((size_t)got, missing);
-    connection->in_end += (size_t)got - MIN((size_t)got, missing);
-    byre_nbd_connection_go_on(connection);
+    if (note_input(connection, got < 0 ? -errno : got))
+        byre_nbd_connection_go_on(connection);
 }
 
 /* --- what goes out ---------------------------------------------------------------------------------------- */
@@ -406,6 +497,8 @@ static ssize_t send_next(const struct byre_nbd_connection *connection)
     struct msghdr message = { .msg_iov = iov, .msg_iovlen = gather(connection, iov) };
     ssize_t sent;
 
+    if (connection->tls)
+        return byre_nbd_tls_send(connection->tls, iov, (unsigned)message.msg_iovlen);
     if (!message.msg_iovlen)
         return op ? send_from_file(connection->fd, &op->reply.ptr[op->reply_at]) : 0;
     sent = sendmsg(connection->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -438,7 +531,8 @@ void byre_nbd_connection_send(struct byre_nbd_connection *connection)
             drop_reply(connection);
         return;
     }
-    if (connection->first_reply || connection->greetings_at < connection->greetings.len)
+    if (connection->first_reply || connection->greetings_at < connection->greetings.len ||
+        (connection->tls && byre_nbd_tls_unsent(connection->tls)))
         wanted |= EPOLLOUT;
     if (!connection->deaf && (connection->incoming || has_room(connection)))
         wanted |= EPOLLIN;

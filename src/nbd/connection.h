@@ -5,16 +5,19 @@
  *   K1. No more is taken while IN_FLIGHT_MAX ops are under way, or BYTES_MAX bytes of them, or UNSENT_MAX bytes wait to
  *       be sent; and in one round no more than ROUND_MAX bytes are: what was read is sent while a cache still has it.
  *   K2. A connection lives until its last op is done, also when its peer is gone.
+ *   K3. What goes over the socket after STARTTLS goes through `tls`, and nothing else does.
  */
 #ifndef BYRE_NBD_CONNECTION_H
 #define BYRE_NBD_CONNECTION_H
 
 #include "nbd/loop.h"
+#include "nbd/tls.h"
 
 struct byre_nbd_connection {
     struct byre_nbd_loop *loop;
     TAILQ_ENTRY(byre_nbd_connection) all, greeting, mark; /* the loop's lists */
     int fd;
+    struct byre_nbd_tls_session *tls; /* or NULL: in the clear */
     uint32_t watched;      /* EPOLLIN, EPOLLOUT */
     uint64_t deadline;     /* of the handshake: CLOCK_MONOTONIC nanoseconds; 0: none */
     bool greeting_over;    /* the transmission phase is there */
@@ -45,6 +48,8 @@ void byre_nbd_connection_free(struct byre_nbd_connection *connection);
 void byre_nbd_connection_receive(struct byre_nbd_connection *connection);
 /* Goes on with what has come, as far as there is room for more ops. */
 void byre_nbd_connection_go_on(struct byre_nbd_connection *connection);
+/* Bytes that have come and wait to be gone on with; no event of the socket tells of them any more. */
+size_t byre_nbd_connection_waiting(const struct byre_nbd_connection *connection);
 /* An op is done. */
 void byre_nbd_connection_finish(struct byre_nbd_connection *connection, struct byre_nbd_op *op);
 /* Sends what is there to be sent, and says what of the socket to wait for. */

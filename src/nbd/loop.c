@@ -374,12 +374,12 @@ static bool go_on(struct byre_nbd_loop *loop)
     bool more = false;
 
     for (connection = TAILQ_FIRST(&loop->marked); connection; connection = next) {
-        size_t before = connection->in_end - connection->in_at;
+        size_t before = byre_nbd_connection_waiting(connection);
 
         next = TAILQ_NEXT(connection, mark);
         if (before)
             byre_nbd_connection_go_on(connection);
-        if (connection->in_end - connection->in_at < before) {
+        if (byre_nbd_connection_waiting(connection) < before) {
             more = true;
             continue;
         }

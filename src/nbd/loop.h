@@ -11,7 +11,9 @@
 
 #include <sys/queue.h>
 
+#include "nbd/authz.h"
 #include "nbd/op.h"
+#include "nbd/tls_creds.h"
 
 struct byre_nbd_connection;
 struct byre_nbd_loop;
@@ -22,6 +24,8 @@ struct byre_nbd_shared {
     struct byre_workers *workers; /* of the queues */
     struct byre_pool *pool;       /* for slow ops */
     enum byre_nbd_tls tls;
+    const struct byre_nbd_creds *creds; /* where TLS is not off */
+    struct byre_nbd_authz *authz;       /* who may, with TLS; NULL: whom the credentials let in */
     unsigned handshake_seconds;   /* 0: no limit */
     atomic_uint connections;      /* there are, or were accepted */
     atomic_bool served;           /* some client has come to the transmission phase */

@@ -150,6 +150,9 @@ static int serve(struct session *session, struct byre_nbd_exports *exports, cons
         .notify = session->notify,
         .clients_max = line->clients_max,
         .persistent = line->persistent,
+        .tls = line->tls.tls,
+        .creds = line->tls.creds,
+        .authz = line->tls.authz,
         .handshake_seconds = line->handshake_seconds,
         .complain = line->verbose ? complain_of_client : NULL,
         .started = started,
@@ -265,6 +268,7 @@ int main(int argc, char **argv)
     if (byre_nbd_command_line_read(argc, argv, &line, &exit_code) == 0)
         exit_code = do_as_told(&line);
     byre_nbd_command_line_done(&line);
+    byre_nbd_objects_done();
     byre_objects_done();
     return exit_code;
 }

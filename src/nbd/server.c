@@ -265,7 +265,8 @@ int byre_nbd_serve(const struct byre_nbd_server_options *options, struct byre_er
     struct byre_nbd_server server = {
         .options = options,
         .shared = {
-            .exports = options->exports, .tls = options->tls, .handshake_seconds = options->handshake_seconds,
+            .exports = options->exports, .tls = options->tls, .creds = options->creds,
+            .authz = options->authz, .handshake_seconds = options->handshake_seconds,
             .complain = options->complain, .opaque = options->opaque, .ended_fd = -1,
         },
     };

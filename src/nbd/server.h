@@ -5,10 +5,12 @@
 #ifndef BYRE_NBD_SERVER_H
 #define BYRE_NBD_SERVER_H
 
+#include "nbd/authz.h"
 #include "nbd/export.h"
 #include "nbd/listen.h"
 #include "nbd/negotiation.h"
 #include "nbd/systemd.h"
+#include "nbd/tls_creds.h"
 
 struct byre_nbd_server;
 
@@ -23,6 +25,8 @@ struct byre_nbd_server_options {
     unsigned clients_max;             /* at a time; 0: any number */
     bool persistent;                  /* goes on when the last client has gone */
     enum byre_nbd_tls tls;
+    const struct byre_nbd_creds *creds; /* the caller's; NULL where TLS is off */
+    struct byre_nbd_authz *authz;     /* the caller's; NULL: all whom the credentials let in */
     unsigned handshake_seconds;       /* that a client may take; 0: any number */
     void (*complain)(void *opaque, const char *text); /* of a client; called from any thread; or NULL */
     /* clients can come; or NULL */
