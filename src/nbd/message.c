@@ -87,7 +87,8 @@ static uint32_t judge_range(const struct byre_nbd_terms *terms, const struct byr
     if (request->length == 0)
         return refuse(NBD_EINVAL, "the request is about nothing", ret_why);
     if (!byre_range_within(request->goff, request->length, terms->export->size))
-        return refuse(is_change(request->type) ? NBD_ENOSPC : NBD_EINVAL, "the request reaches past the end", ret_why);
+        return refuse(request->type == NBD_CMD_WRITE || request->type == NBD_CMD_WRITE_ZEROES ? NBD_ENOSPC : NBD_EINVAL,
+                      "the request reaches past the end", ret_why);
     return 0;
 }
 

@@ -100,6 +100,8 @@ static void requests_are_judged(void **state)
         { &T, 0, { NBD_CMD_FLAG_FUA, NBD_CMD_WRITE, 1, 0, 512, 512 }, 0 },
         { &T, 0, { 0, NBD_CMD_WRITE, 1, SIZE - 512, 513, 513 }, NBD_ENOSPC },
         { &T, 0, { 0, NBD_CMD_WRITE, 1, 0, UINT32_MAX, UINT32_MAX }, NBD_EINVAL },
+        { &T, 0, { 0, NBD_CMD_WRITE_ZEROES, 1, SIZE - 512, 513, 0 }, NBD_ENOSPC },
+        { &T, 0, { 0, NBD_CMD_TRIM, 1, SIZE - 512, 513, 0 }, NBD_EINVAL },
         { &T, NBD_FLAG_READ_ONLY, { 0, NBD_CMD_WRITE, 1, 0, 512, 512 }, NBD_EPERM },
         { &T, NBD_FLAG_READ_ONLY, { 0, NBD_CMD_TRIM, 1, 0, 512, 0 }, NBD_EPERM },
         { &T, NBD_FLAG_READ_ONLY, { 0, NBD_CMD_WRITE_ZEROES, 1, 0, 512, 0 }, NBD_EPERM },
