@@ -490,7 +490,8 @@ static void flushed_data_survives_a_kill(void **state)
         /* and it is killed with all hands full */
         memset(load, 0, sizeof load);
         for (unsigned i = 0; i < ARRAY_LEN(load); i++) {
-            load[i] = (struct wish){ .kind = i % 9 ? WRITE : FLUSH, .goff = 5 * M + i * 20000, .length = 20000, .data = data };
+            load[i] = (struct wish){ .kind = i % 9 ? WRITE : FLUSH, .goff = 5 * M + i * 20000, .length = 20000 };
+            load[i].data = data;
             start(i % 2 ? one : other, &load[i]);
         }
         server_kill(&server);
