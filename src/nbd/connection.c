@@ -105,6 +105,8 @@ bool byre_nbd_connection_is_over(const struct byre_nbd_connection *connection)
 
 static bool has_room(const struct byre_nbd_connection *connection)
 {
+    if (connection->greetings.len >= BYRE_NBD_OUT_ENOUGH)
+        return false;
     return connection->in_flight == 0 ||
            (connection->in_flight < IN_FLIGHT_MAX && connection->bytes_in_flight < BYTES_MAX);
 }
@@ -261,7 +263,7 @@ static void negotiate(struct byre_nbd_connection *connection)
 
 void byre_nbd_connection_go_on(struct byre_nbd_connection *connection)
 {
-    if (!connection->deaf && !connection->greeting_over)
+    if (!connection->deaf && !connection->greeting_over && has_room(connection))
         negotiate(connection);
     while (!connection->deaf && connection->greeting_over && (connection->incoming || has_room(connection)) &&
            take_one(connection))
@@ -348,6 +350,8 @@ static void advance(struct byre_nbd_connection *connection, size_t sent)
 
     connection->greetings_at += part;
     sent -= part;
+    if (connection->greetings_at == connection->greetings.len)
+        connection->greetings_at = connection->greetings.len = 0;
     while (connection->first_reply) {
         struct byre_nbd_op *op = connection->first_reply;
 

@@ -3,6 +3,7 @@
  * A connection: a socket, what its client has said, and what it is to be told.  All of it in its loop's thread.
  *
  *   K1. No more is read from the socket while IN_FLIGHT_MAX ops are under way, or BYTES_MAX bytes of them.
+ *       Nor while the client does not hear what it has asked for in its handshake.
  *   K2. A connection lives until its last op is done, also when its peer is gone.
  */
 #ifndef BYRE_NBD_CONNECTION_H

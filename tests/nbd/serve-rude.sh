@@ -21,12 +21,29 @@ assert_served() {
 
 ulimit -n 4096
 start_server -t -e 0 image.qcow2
-for scene in leave garbage "beyond 1048576" endless vanish once "crowd 1000"; do
+for scene in leave garbage nonsense lies deaf "beyond 1048576" endless vanish once "crowd 1000"; do
     # shellcheck disable=SC2086 # the size is a word
     rude $scene
     assert_served
 done
 stop_server
+
+# names of all lengths
+start_server -t -e 0 -x "$(printf 'x%.0s' {1..4096})" image.qcow2
+rude names
+stop_server
+
+# a payload that does not come holds up nobody, not even the end of the server
+start_server -t -e 0 --handshake-limit=0 image.qcow2
+perl "$TEST_TOP/tests/nbd/rude.pl" socket stall >silent.out 2>&1 7>&- &
+stalled=$!
+deadline=$((SECONDS + 20))
+until grep -q silent silent.out 2>/dev/null; do
+    [ $SECONDS -lt $deadline ] || fail 'the client that stalls does not come'
+done
+assert_served
+stop_server
+wait $stalled || fail "$(cat silent.out)"
 
 # who says nothing is sent away, and others need not wait for that
 start_server -t -e 0 --handshake-limit=1 image.qcow2
