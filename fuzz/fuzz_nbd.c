@@ -231,7 +231,8 @@ static bool do_request(struct session *session, const struct byre_nbd_terms *ter
     check_request(terms, &op->request);
     room = (size_t)(op->request.type == NBD_CMD_READ ? op->request.length : op->request.payload);
     require(byre_nbd_op_make_room(op, room) == 0);
-    memset(op->data, 0, room);
+    if (room)
+        memset(op->data, 0, room);
     for (size_t at = 0; at < op->request.payload; at += part) {
         if (!session->in_length && !hear_more(session))
             return false;
