@@ -48,6 +48,18 @@ static void choose_contexts(void)
     assert_int_equal(client_hear_option(fd, option, data, sizeof data, &length), NBD_REP_ACK);
 }
 
+static void choose_allocation(void)
+{
+    static const uint8_t wish[] = "\0\0\0\0" "\0\0\0\1" "\0\0\0\17base:allocation";
+    const uint32_t option = NBD_OPT_SET_META_CONTEXT;
+    uint8_t data[256];
+    size_t length;
+
+    client_say_option(fd, option, wish, sizeof wish - 1);
+    assert_int_equal(client_hear_option(fd, option, data, sizeof data, &length), NBD_REP_META_CONTEXT);
+    assert_int_equal(client_hear_option(fd, option, data, sizeof data, &length), NBD_REP_ACK);
+}
+
 static uint32_t agree(uint32_t option, const char *data)
 {
     uint8_t answer[256];
@@ -233,6 +245,31 @@ static void status_has_lengths_of_64_bits(void **state)
     ask(NBD_CMD_BLOCK_STATUS, 0, 1, SIZE, NBD_EINVAL);
     ask(NBD_CMD_BLOCK_STATUS, 0, 0, 0, NBD_EINVAL);
     ask(NBD_CMD_BLOCK_STATUS, 0, UINT64_MAX, UINT64_MAX, NBD_EINVAL);
+}
+
+/* A client of a huge disk asks again for what is behind the first 256 GiB. */
+static void status_looks_at_a_part_of_a_huge_disk(void **state)
+{
+    const struct byre_nbd_export_options options = { .name = "", .read_only = true };
+    struct client_request request;
+
+    (void)state;
+    close(fd);
+    server_stop(&server);
+    make_image(path("huge"), 1024 * G, 65536, NULL, NULL);
+    server_init(&server);
+    server_add(&server, open_disk(path("huge"), false), &options);
+    server_start(&server, path("socket"));
+    fd = client_connect(path("socket"));
+    client_greet(fd);
+    assert_int_equal(agree(NBD_OPT_EXTENDED_HEADERS, ""), NBD_REP_ACK);
+    assert_int_equal(agree(NBD_OPT_SET_META_CONTEXT, ""), NBD_REP_ERR_INVALID);
+    choose_allocation();
+    client_go(fd);
+    request = say(NBD_CMD_BLOCK_STATUS, 0, 0, 1024 * G);
+    hear_status(&request, true, BASE, SAID({ 256 * G, 3 }));
+    request = say(NBD_CMD_BLOCK_STATUS, 0, 900 * G, 124 * G);
+    hear_status(&request, true, BASE, SAID({ 124 * G, 3 }));
 }
 
 static void payloads_choose_contexts(void **state)
@@ -452,6 +489,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SERVED(headers_are_agreed_on_once),
         SERVED(status_has_lengths_of_64_bits),
+        SERVED(status_looks_at_a_part_of_a_huge_disk),
         SERVED(payloads_choose_contexts),
         SERVED(long_ranges_are_zeroed_trimmed_and_cached),
         SERVED(writes_say_that_they_have_a_payload),

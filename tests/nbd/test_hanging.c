@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <cmocka.h>
 
@@ -135,6 +136,76 @@ static void who_leaves_takes_nothing_along(void **state)
     server_stop(&server);
 }
 
+/* More requests than a connection may have under way are not read, and are not lost. */
+static void who_asks_too_much_waits(void **state)
+{
+    enum { HANGING = 64, MOST = 40000 };
+    static bool open[MOST + 1];
+    const struct client_request request = { .type = NBD_CMD_READ, .length = 512 };
+    uint8_t head[NBD_REQUEST_BYTES] = { 0 }, data[512];
+    size_t sent = 0, at = 0;
+    ssize_t n;
+    int fd;
+
+    (void)state;
+    start_server();
+    fd = join();
+    for (unsigned i = 0; i < HANGING; i++) /* whatever works */
+        assert_int_equal(byre_debug_break(disk, "read_aio", "here"), 0);
+    byre_put_be32(head, NBD_REQUEST_MAGIC);
+    byre_put_be32(head + 24, (uint32_t)request.length);
+    do {
+        struct pollfd wait = { .fd = fd, .events = POLLOUT };
+
+        byre_put_be64(head + 8, sent);
+        n = send(fd, head + at, sizeof head - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+        at = n > 0 ? (at + (size_t)n) % sizeof head : at;
+        sent += n > 0 && at == 0;
+        if (n < 0 && poll(&wait, 1, 500) == 0)
+            break;
+    } while (sent < MOST);
+    assert_in_range(sent, 200, MOST - 1); /* what the socket and the connection keep, and 256 */
+    assert_int_equal(byre_debug_remove_break(disk, "here"), 0);
+    client_say(fd, head + at, at ? sizeof head - at : 0);
+    sent += at != 0;
+    for (size_t i = 0; i < sent; i++)
+        open[i] = true;
+    for (size_t i = 0; i < sent; i++) {
+        uint8_t reply[NBD_SIMPLE_REPLY_BYTES];
+        uint64_t cookie;
+
+        client_hear(fd, reply, sizeof reply);
+        client_hear(fd, data, sizeof data);
+        cookie = byre_get_be64(reply + 8);
+        assert_int_equal(byre_get_be32(reply + 4), 0);
+        assert_true(cookie < sent && open[cookie]);
+        open[cookie] = false;
+    }
+    say(fd, NBD_CMD_FLUSH, 1, 0, 0);
+    hear(fd, 1, 0); /* and nothing before it */
+    close(fd);
+    server_stop(&server);
+}
+
+/* Prefetching reads what there is to be read, and only that. */
+static void prefetching_reads_data(void **state)
+{
+    int fd;
+
+    (void)state;
+    start_server();
+    fd = join();
+    assert_int_equal(byre_debug_break(disk, "read_aio", "here"), 0);
+    say(fd, NBD_CMD_CACHE, 1, 1024 * K, SIZE - 1024 * K);
+    hear(fd, 1, 0);
+    say(fd, NBD_CMD_CACHE, 2, 0, SIZE);
+    assert_int_equal(byre_debug_wait_break(disk, "here"), 0);
+    assert_int_equal(byre_debug_resume(disk, "here"), 0);
+    hear(fd, 2, 0);
+    close(fd);
+    server_stop(&server);
+}
+
 static void *stop_server(void *opaque)
 {
     (void)opaque;
@@ -174,6 +245,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(nobody_waits_for_who_hangs),
         TEST(who_leaves_takes_nothing_along),
+        TEST(who_asks_too_much_waits),
+        TEST(prefetching_reads_data),
         TEST(the_end_waits_for_what_was_taken),
     };
 
