@@ -38,8 +38,9 @@ kinds() {
         -c 'write -q -P 3 2240k 64k' -c 'write -q -P 4 3M 64k' -c 'write -q -z 3M 64k' -c 'discard -q 64k 64k' \
         -c 'write -q -P 5 4000k 5k' "$1"
 }
-for options in cluster_size=64k cluster_size=512 cluster_size=128k compat=0.10 extended_l2=on,cluster_size=16k \
-    lazy_refcounts=on,cluster_size=4k; do
+mapfile -t all < <(printf '%s\n' cluster_size=64k cluster_size=512 cluster_size=128k compat=0.10 cluster_size=2k \
+    extended_l2=on,cluster_size=16k extended_l2=on lazy_refcounts=on,cluster_size=4k | sampled)
+for options in "${all[@]}"; do
     rm -f kinds.qcow2
     qemu-img create -q -f qcow2 -o "$options" kinds.qcow2 5M
     kinds kinds.qcow2
@@ -80,6 +81,20 @@ assert_equal '0 2097152 zero=true data=true
 qemu_io -f raw -c 'discard -q 0 64k' -c 'read -q -P 1 2M 64k' -c 'read -q -P 0 1M 1M' "$URI"
 stop_server INT
 assert_checked reserved.qcow2
+
+# in two layers of a long chain; the upper one was made larger
+qemu-img create -q -f qcow2 -o preallocation=metadata layer0.qcow2 4M
+for layer in {1..8}; do
+    qemu-img create -q -f qcow2 -F qcow2 -b layer$((layer - 1)).qcow2 "layer$layer.qcow2"
+done
+qemu-img resize -q --preallocation=metadata layer8.qcow2 8M
+qemu_io -f qcow2 -c 'write -q -P 2 5M 1M' layer8.qcow2
+served layer8.qcow2
+
+# with encryption nothing of the file is zero
+qemu_encrypts create -q --object secret,id=s,data=open -f qcow2 \
+    -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10,preallocation=metadata secret.qcow2 1M
+served driver=qcow2,file.filename=secret.qcow2,encrypt.key-secret=s --object secret,id=s,data=open --image-opts
 
 # an external data file
 qemu-img create -q -f qcow2 -o data_file=data.raw outside.qcow2 4M

@@ -21,7 +21,7 @@
 
 #define K 1024u
 
-enum { SIZE = 4096 * K };
+enum { SIZE = 1024 * 1024 * K };
 
 static struct server server;
 static struct byre_disk *disk;
@@ -37,6 +37,7 @@ static void start_server(void)
              "file.image.filename=%s", path("disk"));
     must(byre_open(name, &options, &disk, err));
     put(disk, 0, 1024 * K, 1);
+    put(disk, SIZE - 64 * K, 64 * K, 1);
     server_init(&server);
     server_add(&server, disk, &export_options);
     server_start(&server, path("socket"));
@@ -196,9 +197,9 @@ static void prefetching_reads_data(void **state)
     start_server();
     fd = join();
     assert_int_equal(byre_debug_break(disk, "read_aio", "here"), 0);
-    say(fd, NBD_CMD_CACHE, 1, 1024 * K, SIZE - 1024 * K);
+    say(fd, NBD_CMD_CACHE, 1, 1024 * K, SIZE - 1088 * K);
     hear(fd, 1, 0);
-    say(fd, NBD_CMD_CACHE, 2, 0, SIZE);
+    say(fd, NBD_CMD_CACHE, 2, 1024 * K, SIZE - 1024 * K); /* what is not there takes nothing of what may be read */
     assert_int_equal(byre_debug_wait_break(disk, "here"), 0);
     assert_int_equal(byre_debug_resume(disk, "here"), 0);
     hear(fd, 2, 0);
