@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Requests that hang in the disk: others are answered meanwhile, out of order; a client that has gone takes nothing with
- * it; and the server does not end before they are answered.
+ * Requests that hang in the disk: others are answered meanwhile, out of order; a client that has gone takes nothing
+ * with it; and the server does not end before they are answered.
  */
 #include "config.h"
 
