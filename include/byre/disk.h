@@ -134,6 +134,15 @@ int byre_extents(struct byre_disk *disk, uint64_t goff, uint64_t length,
                  int (*each)(void *opaque, const struct byre_extent *extent), void *opaque,
                  struct byre_error *err);
 
+/*
+ * The same, with data cut in two where a hole of a layer's file begins or ends, if space was reserved there without
+ * being written (byre_layer_is_preallocated): those parts are marked `reserved`.  Thread-safe; requests that write
+ * meanwhile may or may not be seen.
+ */
+int byre_extents_reserved(struct byre_disk *disk, uint64_t goff, uint64_t length,
+                          int (*each)(void *opaque, const struct byre_extent *extent), void *opaque,
+                          struct byre_error *err);
+
 /* The chain, top first.  Strings live as long as the disk. */
 unsigned byre_layer_count(const struct byre_disk *disk);
 const char *byre_layer_name(const struct byre_disk *disk, unsigned layer);   /* as QEMU prints it: short, or json: */

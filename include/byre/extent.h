@@ -25,6 +25,7 @@ struct byre_extent {
     bool exclusive;  /* data that this image alone refers to (COPIED): may be overwritten in place */
     bool allocated;  /* zero, or a hole between subclusters: it has a place in a host cluster */
     bool at_eof;     /* hole because the range lies past the end of a shorter backing file */
+    bool reserved;   /* data that lies in a hole of the file, and reads as zero: byre_extents_reserved alone tells */
 };
 
 #endif

@@ -15,7 +15,6 @@
 
 #include "byre/disk.h"
 #include "cli/arguments.h"
-#include "cli/file_holes.h"
 #include "cli/message.h"
 #include "cli/objects.h"
 
@@ -48,7 +47,6 @@ struct map_entry {
 
 struct map_printer {
     struct byre_disk *disk;
-    struct byre_file_holes *holes;
     bool json, first;
     struct map_entry held; /* length 0: none */
 };
@@ -133,20 +131,6 @@ static int add_entry(struct map_printer *printer, const struct map_entry *e)
     return 0;
 }
 
-/* Data may lie in a hole of the file, where space was only reserved: it reads as zero. */
-static int add_data(struct map_printer *printer, struct map_entry e, uint64_t length)
-{
-    while (length) {
-        e.length = byre_file_holes_next(printer->holes, e.depth, e.hoff, length, &e.zero);
-        if (add_entry(printer, &e) != 0)
-            return 1;
-        e.start += e.length;
-        e.hoff += e.length;
-        length -= e.length;
-    }
-    return 0;
-}
-
 static int each_extent(void *opaque, const struct byre_extent *extent)
 {
     struct map_printer *printer = opaque;
@@ -156,14 +140,12 @@ static int each_extent(void *opaque, const struct byre_extent *extent)
         .hoff = extent->hoff,
         .depth = extent->layer,
         .present = extent->kind != BYRE_EXTENT_HOLE,
-        .zero = extent->kind == BYRE_EXTENT_HOLE || extent->kind == BYRE_EXTENT_ZERO,
+        .zero = extent->kind == BYRE_EXTENT_HOLE || extent->kind == BYRE_EXTENT_ZERO || extent->reserved,
         .data = extent->kind == BYRE_EXTENT_DATA || extent->kind == BYRE_EXTENT_COMPRESSED,
         .has_offset = (extent->kind == BYRE_EXTENT_DATA || extent->allocated) &&
                       !byre_layer_is_encrypted(printer->disk, extent->layer),
     };
 
-    if (extent->kind == BYRE_EXTENT_DATA && e.has_offset)
-        return add_data(printer, e, extent->length);
     return add_entry(printer, &e);
 }
 
@@ -180,7 +162,7 @@ static int print_map(struct map_printer *printer, const struct map_args *args)
     if (!args->json)
         printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
     if (length)
-        r = byre_extents(printer->disk, start, length, each_extent, printer, &err);
+        r = byre_extents_reserved(printer->disk, start, length, each_extent, printer, &err);
     if (r < 0)
         return byre_complain_error(&err, "Failed to read image metadata: ");
     if (r > 0 || print_held(printer) != 0)
@@ -206,9 +188,7 @@ static int map(const struct map_args *args)
 
     if (byre_argument_open(args->name, args->image_opts, &open_options, &printer.disk) < 0)
         return 1;
-    printer.holes = byre_file_holes_new(printer.disk);
     exit_code = print_map(&printer, args);
-    byre_file_holes_free(printer.holes);
     byre_close(printer.disk, NULL); /* nothing was written */
     return exit_code;
 }

@@ -46,6 +46,7 @@ struct byre_layer {
     dev_t data_dev;
     ino_t data_ino;
     uint64_t size;             /* virtual size, bytes */
+    _Atomic int reserved;      /* see reserved.c */
     bool probed_raw;           /* raw only because nothing else matched: writes must keep it so */
 };
 

@@ -112,6 +112,8 @@ bool byre_nbd_connection_is_over(const struct byre_nbd_connection *connection)
 
 static bool has_room(const struct byre_nbd_connection *connection)
 {
+    if (connection->greetings.len >= BYRE_NBD_OUT_ENOUGH)
+        return false;
     return connection->in_flight == 0 ||
            (connection->in_flight < IN_FLIGHT_MAX && connection->bytes_in_flight < BYTES_MAX &&
             connection->unsent < UNSENT_MAX);
@@ -120,8 +122,7 @@ static bool has_room(const struct byre_nbd_connection *connection)
 /* Is there a use for more of what comes, in this round? */
 static bool wants_input(const struct byre_nbd_connection *connection)
 {
-    return !connection->greeting_over || connection->incoming ||
-           (has_room(connection) && connection->in_round < ROUND_MAX);
+    return connection->incoming || (has_room(connection) && connection->in_round < ROUND_MAX);
 }
 
 static void start(struct byre_nbd_connection *connection, struct byre_nbd_op *op)
@@ -316,7 +317,7 @@ size_t byre_nbd_connection_waiting(const struct byre_nbd_connection *connection)
 
 static void take_input(struct byre_nbd_connection *connection)
 {
-    if (!connection->deaf && !connection->greeting_over)
+    if (!connection->deaf && !connection->greeting_over && wants_input(connection))
         negotiate(connection);
     while (!connection->deaf && connection->greeting_over && wants_input(connection) && take_one(connection))
         ;
@@ -463,6 +464,8 @@ static void advance(struct byre_nbd_connection *connection, size_t sent)
 
     connection->greetings_at += part;
     sent -= part;
+    if (connection->greetings_at == connection->greetings.len)
+        connection->greetings_at = connection->greetings.len = 0;
     while (connection->first_reply) {
         struct byre_nbd_op *op = connection->first_reply;
 
@@ -534,7 +537,7 @@ void byre_nbd_connection_send(struct byre_nbd_connection *connection)
     if (connection->first_reply || connection->greetings_at < connection->greetings.len ||
         (connection->tls && byre_nbd_tls_unsent(connection->tls)))
         wanted |= EPOLLOUT;
-    if (!connection->deaf && (connection->incoming || has_room(connection)))
+    if (!connection->deaf && wants_input(connection))
         wanted |= EPOLLIN;
     if (wanted != connection->watched && byre_nbd_loop_watch(connection->loop, connection, wanted) < 0)
         byre_nbd_connection_break_off(connection);

@@ -4,6 +4,7 @@
  *
  *   K1. No more is taken while IN_FLIGHT_MAX ops are under way, or BYTES_MAX bytes of them, or UNSENT_MAX bytes wait to
  *       be sent; and in one round no more than ROUND_MAX bytes are: what was read is sent while a cache still has it.
+ *       Nor while the client does not hear what it has asked for in its handshake.
  *   K2. A connection lives until its last op is done, also when its peer is gone.
  *   K3. What goes over the socket after STARTTLS goes through `tls`, and nothing else does.
  */

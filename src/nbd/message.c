@@ -11,16 +11,16 @@
 #include "base/arith.h"
 #include "base/endian.h"
 
-/* Which flags each command may have. */
+/* Which flags each command may have.  FUA is one of all, and tells something of those alone that change the disk. */
 static const uint16_t allowed_flags[] = {
-    [NBD_CMD_READ] = NBD_CMD_FLAG_DF,
+    [NBD_CMD_READ] = NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_DF,
     [NBD_CMD_WRITE] = NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_PAYLOAD_LEN,
     [NBD_CMD_DISC] = 0,
-    [NBD_CMD_FLUSH] = 0,
+    [NBD_CMD_FLUSH] = NBD_CMD_FLAG_FUA,
     [NBD_CMD_TRIM] = NBD_CMD_FLAG_FUA,
-    [NBD_CMD_CACHE] = 0,
+    [NBD_CMD_CACHE] = NBD_CMD_FLAG_FUA,
     [NBD_CMD_WRITE_ZEROES] = NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_NO_HOLE | NBD_CMD_FLAG_FAST_ZERO,
-    [NBD_CMD_BLOCK_STATUS] = NBD_CMD_FLAG_REQ_ONE | NBD_CMD_FLAG_PAYLOAD_LEN,
+    [NBD_CMD_BLOCK_STATUS] = NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_REQ_ONE | NBD_CMD_FLAG_PAYLOAD_LEN,
 };
 
 int byre_nbd_request_read(const struct byre_nbd_terms *terms, const uint8_t *bytes,
@@ -87,7 +87,8 @@ static uint32_t judge_range(const struct byre_nbd_terms *terms, const struct byr
     if (request->length == 0)
         return refuse(NBD_EINVAL, "the request is about nothing", ret_why);
     if (!byre_range_within(request->goff, request->length, terms->export->size))
-        return refuse(is_change(request->type) ? NBD_ENOSPC : NBD_EINVAL, "the request reaches past the end", ret_why);
+        return refuse(request->type == NBD_CMD_WRITE || request->type == NBD_CMD_WRITE_ZEROES ? NBD_ENOSPC : NBD_EINVAL,
+                      "the request reaches past the end", ret_why);
     return 0;
 }
 

@@ -424,7 +424,7 @@ int byre_nbd_negotiation_feed(struct byre_nbd_negotiation *negotiation, const ui
     do {
         rc = feed_once(negotiation, bytes + used, length - used, &part, out);
         used += part;
-    } while (rc == 0 && part);
+    } while (rc == 0 && part && out->len < BYRE_NBD_OUT_ENOUGH);
     *ret_used = used;
     return rc;
 }

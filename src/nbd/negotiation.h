@@ -4,6 +4,7 @@
  *
  *   N1. What a client sends is used up option by option; at most one option is kept in memory, and OPTION_MAX bytes of
  *       it.  Longer ones are skipped, and answered with TOO_BIG; absurd ones end the session.
+ *       What is put out grows by one answer at most once there is enough of it.
  *   N2. Where TLS is required, nothing is said of exports before it.
  *   N3. STARTTLS forgets all that was agreed before it, and bytes that came along with it end the session: somebody in
  *       between could have put them there.
@@ -58,9 +59,13 @@ int byre_nbd_negotiation_start(struct byre_nbd_negotiation *negotiation, struct 
                                enum byre_nbd_tls tls, byre_nbd_bytes *out);
 void byre_nbd_negotiation_done(struct byre_nbd_negotiation *negotiation);
 
+/* With so much to be sent, no more is taken: who asks has to hear the answers. */
+#define BYRE_NBD_OUT_ENOUGH (64u << 10)
+
 /*
- * Takes as much of the `length` bytes as makes sense now, and puts out the answers.  The rest is given again, with more
- * behind it.  -ENOMEM; all else that a client can do wrong leads to the phase END.
+ * Takes as much of the `length` bytes as makes sense now, and puts out the answers; it stops where there is enough in
+ * `out`.  The rest is given again, with more behind it.  -ENOMEM; all else that a client can do wrong leads to the
+ * phase END.
  */
 int byre_nbd_negotiation_feed(struct byre_nbd_negotiation *negotiation, const uint8_t *bytes, size_t length,
                               size_t *ret_used, byre_nbd_bytes *out);

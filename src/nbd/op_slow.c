@@ -15,12 +15,19 @@
 #include "base/endian.h"
 #include "byre/bitmap.h"
 
-#define CACHE_BYTES (1u << 20) /* that are read at once, and dropped */
-#define STATUS_MAX  4096u      /* extents of a context in a reply */
+#define CACHE_BYTES (1u << 20)   /* that are read at once, and dropped */
+#define CACHE_MAX   (256u << 20) /* of them, for one request: it is a hint, and others wait for the worker */
+#define STATUS_MAX  4096u        /* extents of a context in a reply */
+#define STATUS_SPAN (1ULL << 38) /* that one request looks at; the client asks again for what is behind it */
 
 static int no_memory(struct byre_nbd_op *op)
 {
     return byre_error_set_errno(&op->err, -ENOMEM, "NBD request");
+}
+
+static bool is_zero(const struct byre_extent *extent)
+{
+    return extent->kind == BYRE_EXTENT_HOLE || extent->kind == BYRE_EXTENT_ZERO || extent->reserved;
 }
 
 /* --- trims ------------------------------------------------------------------------------------------------- */
@@ -35,19 +42,39 @@ int byre_nbd_slow_trim(struct byre_nbd_op *op)
 
 /* --- prefetching ------------------------------------------------------------------------------------------- */
 
+struct prefetch {
+    struct byre_nbd_op *op;
+    uint8_t *bytes;
+    uint64_t left; /* of what may be read */
+};
+
+/* 1: that is enough.  What needs no reading is as near as it gets. */
+static int prefetch(void *opaque, const struct byre_extent *extent)
+{
+    struct prefetch *state = opaque;
+    uint64_t length = is_zero(extent) ? 0 : MIN(extent->length, state->left);
+    int rc = 0;
+
+    for (uint64_t at = 0, part; at < length && rc == 0; at += part) {
+        part = MIN(length - at, (uint64_t)CACHE_BYTES);
+        rc = byre_pread(state->op->terms->export->disk, state->bytes, (size_t)part, extent->goff + at, &state->op->err);
+    }
+    state->left -= length;
+    return rc < 0 ? rc : state->left == 0;
+}
+
 int byre_nbd_slow_cache(struct byre_nbd_op *op)
 {
     CLEANUP(free_ptr) uint8_t *bytes = malloc(CACHE_BYTES);
+    struct prefetch state = { op, bytes, CACHE_MAX };
     const struct byre_nbd_request *request = &op->request;
-    int rc = 0;
+    int rc;
 
     if (!bytes)
         return no_memory(op);
-    for (uint64_t at = 0, part; at < request->length && rc == 0; at += part) {
-        part = MIN(request->length - at, (uint64_t)CACHE_BYTES);
-        rc = byre_pread(op->terms->export->disk, bytes, (size_t)part, request->goff + at, &op->err);
-    }
-    return rc;
+    rc = byre_extents(op->terms->export->disk, request->goff, MIN(request->length, STATUS_SPAN), prefetch, &state,
+                      &op->err);
+    return MIN(rc, 0);
 }
 
 /* --- the status of blocks ---------------------------------------------------------------------------------- */
@@ -65,11 +92,11 @@ struct status {
 
 static uint64_t flags_of(enum byre_nbd_context_kind kind, const struct byre_extent *extent)
 {
-    bool zero = extent->kind == BYRE_EXTENT_HOLE || extent->kind == BYRE_EXTENT_ZERO;
-
     if (kind == BYRE_NBD_CONTEXT_DEPTH)
         return extent->kind == BYRE_EXTENT_HOLE ? 0 : extent->layer + 1;
-    return zero ? NBD_STATE_HOLE | NBD_STATE_ZERO : 0;
+    if (extent->reserved) /* there is space for it */
+        return NBD_STATE_ZERO;
+    return is_zero(extent) ? NBD_STATE_HOLE | NBD_STATE_ZERO : 0;
 }
 
 /* 1: there is no room for more. */
@@ -103,11 +130,10 @@ static int add_range(void *opaque, uint64_t goff, uint64_t length)
     return full ? full : add_run(status, length, STATE_DIRTY);
 }
 
-static int bitmap_status(const struct byre_nbd_op *op, struct status *status, const char *name, struct byre_error *err)
+static int bitmap_status(struct byre_nbd_op *op, uint64_t length, struct status *status, const char *name)
 {
-    uint64_t end = op->request.goff + op->request.length;
-    int rc = byre_bitmap_ranges(op->terms->export->disk, name, op->request.goff, op->request.length, add_range, status,
-                                err);
+    uint64_t end = op->request.goff + length;
+    int rc = byre_bitmap_ranges(op->terms->export->disk, name, op->request.goff, length, add_range, status, &op->err);
 
     if (rc == 0 && status->goff < end)
         rc = add_run(status, end - status->goff, 0);
@@ -143,10 +169,10 @@ static int put_status(struct byre_nbd_op *op, const struct status *status, uint3
     return 0;
 }
 
-static bool is_chosen(const struct byre_nbd_terms *terms, uint32_t id)
+static bool is_one_of(uint32_t id, const uint32_t *ids, unsigned count)
 {
-    for (unsigned i = 0; i < terms->context_count; i++) {
-        if (terms->contexts[i] == id)
+    for (unsigned i = 0; i < count; i++) {
+        if (ids[i] == id)
             return true;
     }
     return false;
@@ -167,8 +193,10 @@ static int read_wishes(struct byre_nbd_op *op, uint32_t ids[BYRE_NBD_CONTEXTS_MA
     for (uint64_t at = 8; at < request->payload; at += 4) {
         uint32_t id = byre_get_be32(op->data + at);
 
-        if (!is_chosen(op->terms, id) || count == BYRE_NBD_CONTEXTS_MAX)
+        if (!is_one_of(id, op->terms->contexts, op->terms->context_count))
             return byre_error_set(&op->err, -EINVAL, "context %u was not chosen", id);
+        if (is_one_of(id, ids, count))
+            return byre_error_set(&op->err, -EINVAL, "context %u is there twice", id);
         ids[count++] = id;
     }
     if (!request->length || !byre_range_within(request->goff, request->length, op->terms->export->size))
@@ -181,6 +209,7 @@ static int status_of(struct byre_nbd_op *op, struct status *status, uint32_t id,
 {
     const struct byre_nbd_export *export = op->terms->export;
     const struct byre_nbd_context *context = &export->contexts.ptr[id];
+    uint64_t length = MIN(op->request.length, STATUS_SPAN);
     int rc;
 
     status->kind = context->kind;
@@ -188,9 +217,9 @@ static int status_of(struct byre_nbd_op *op, struct status *status, uint32_t id,
     status->count = 0;
     status->most = op->request.flags & NBD_CMD_FLAG_REQ_ONE ? 1 : STATUS_MAX;
     if (context->kind == BYRE_NBD_CONTEXT_BITMAP)
-        rc = bitmap_status(op, status, byre_nbd_context_bitmap(context), &op->err);
+        rc = bitmap_status(op, length, status, byre_nbd_context_bitmap(context));
     else
-        rc = byre_extents(export->disk, op->request.goff, op->request.length, add_extent, status, &op->err);
+        rc = byre_extents_reserved(export->disk, op->request.goff, length, add_extent, status, &op->err);
     return rc < 0 ? rc : put_status(op, status, id, last);
 }
 

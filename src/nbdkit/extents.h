@@ -11,18 +11,13 @@
 #include "byre/disk.h"
 
 struct nbdkit_extents;
-struct byre_holes;
-
-/* Where the files of a disk's layers have holes.  Release it before the disk is closed. */
-int byre_holes_new(struct byre_disk *disk, struct byre_holes **ret_holes, struct byre_error *err);
-void byre_holes_free(struct byre_holes *holes); /* NULL is allowed */
 
 /*
  * Adds the extents of [goff, goff+length) to `list`, or a part of them from the start on: with `only_one`, what is of
  * one type.  As byre map has it: what is no data is a hole that reads as zero; data that space was only reserved for,
  * so that it lies in a hole of the image's file, is an allocated zero.  0, or a negative errno.  Thread-safe.
  */
-int byre_extents_list(struct byre_disk *disk, struct byre_holes *holes, uint64_t goff, uint64_t length, bool only_one,
+int byre_extents_list(struct byre_disk *disk, uint64_t goff, uint64_t length, bool only_one,
                       struct nbdkit_extents *list, struct byre_error *err);
 
 #endif

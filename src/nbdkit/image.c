@@ -26,7 +26,6 @@
 #include "base/cleanup.h"
 #include "byre/info.h"
 #include "byre/snapshot.h"
-#include "nbdkit/extents.h"
 
 /* What a format without clusters likes: a page. */
 #define PREFERRED_MIN 4096u
@@ -247,7 +246,6 @@ static int close_shared(struct byre_error *err)
     struct byre_image image = shared.image;
 
     shared.image = (struct byre_image){ 0 };
-    byre_holes_free(image.holes);
     return byre_close(image.disk, err);
 }
 
@@ -261,8 +259,6 @@ static int open_shared(const struct byre_parameters *parameters, bool writable, 
     image->writable = writable;
     image->rotational = find_rotational(image->disk);
     r = find_preferred(parameters, image->disk, &image->preferred, err);
-    if (r == 0)
-        r = byre_holes_new(image->disk, &image->holes, err);
     if (r < 0)
         close_shared(NULL); /* nothing was written */
     return r;

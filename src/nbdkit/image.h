@@ -20,7 +20,6 @@ int byre_image_check(const struct byre_parameters *parameters, struct byre_error
 /* The disk while it is open: it does not change as long as there are connections. */
 struct byre_image {
     struct byre_disk *disk;   /* NULL: it is not open */
-    struct byre_holes *holes; /* of the files of its layers */
     bool writable;
     bool rotational;          /* the medium turns */
     uint32_t preferred;       /* the size of requests that it likes best, in bytes, a power of two */

@@ -229,7 +229,7 @@ static int plugin_extents(void *handle, uint32_t count, uint64_t offset, uint32_
     struct connection *connection = handle;
     struct byre_error err = BYRE_ERROR_INIT;
 
-    return finish(byre_extents_list(connection->image->disk, connection->image->holes, offset, count,
+    return finish(byre_extents_list(connection->image->disk, offset, count,
                                     flags & NBDKIT_FLAG_REQ_ONE, extents, &err), &err);
 }
 

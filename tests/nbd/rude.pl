@@ -52,6 +52,22 @@ sub transmitting {
     return $socket;
 }
 
+# In the handshake.
+sub options {
+    my $socket = connected();
+    hear($socket, 18);
+    say_to($socket, pack("N", 3));
+    return $socket;
+}
+
+# The next reply to this option: its type and data.
+sub reply {
+    my ($socket, $option) = @_;
+    my ($magic, $of, $type, $length) = unpack "Q> N N N", hear($socket, 20) // die "$scene: the connection has ended";
+    die "$scene: no reply to $option" if $magic != (0x3e889 << 32 | 0x045565a9) || $of != $option;
+    return ($type, $length ? hear($socket, $length) : "");
+}
+
 sub simple {
     my ($socket) = @_;
     my ($magic, $error, $cookie) = unpack "N N Q>", hear($socket, 16) // die "$scene: the connection has ended";
@@ -67,6 +83,118 @@ my %scenes = (
             my $socket = connected();
             say_to($socket, substr $all, 0, $n);
         }
+    },
+    # after each byte of what a client says comes what makes no sense, and then nothing
+    nonsense => sub {
+        my $all = pack("N", 3) . option(8, "") . option(10, pack("N/a* N N/a*", "", 1, "base:allocation")) . go("");
+        for my $n (0 .. length $all) {
+            my $socket = connected();
+            say_to($socket, substr($all, 0, $n) . ("\x{ff}\x{00}\x{e5}" x 40));
+            shutdown $socket, 1;
+            1 while defined hear($socket, 1);
+        }
+    },
+    # names of all lengths; the server has one of 4096 bytes and none of 4095
+    names => sub {
+        my %known = map { $_ => 1 } 4096;
+        for my $length (0, 1, 4095, 4096) {
+            my $name = "x" x $length;
+            my $socket = options();
+            say_to($socket, go($name));
+            my ($type) = reply($socket, 7);
+            ($type) = reply($socket, 7) while $type == 3;
+            die "$scene: $length: $type" if $type != ($known{$length} ? 1 : 0x80000006);
+            $socket = options();
+            say_to($socket, option(1, $name));
+            die "$scene: EXPORT_NAME, $length" if defined hear($socket, 10) != ($known{$length} // 0);
+        }
+        my $socket = options();
+        say_to($socket, option(8, ""));
+        reply($socket, 8);
+        for my $length (4097, 8000, 60000) {
+            for my $type (6, 7) {
+                say_to($socket, option($type, pack("N/a* n", "x" x $length, 0)));
+                die "$scene: $length" if (reply($socket, $type))[0] != 0x80000009;
+            }
+            say_to($socket, option(9, pack("N/a* N", "x" x $length, 0)));
+            die "$scene: $length" if (reply($socket, 9))[0] != 0x80000009;
+        }
+        for my $type (6, 7, 9, 10) { # the name says that it is longer than it can be
+            for my $length (7, 4097, 0x7fffffff, 0xfffffff0, 0xffffffff) {
+                say_to($socket, option($type, pack("N a6", $length, "xxxxxx")));
+                die "$scene: a name of $length bytes" if (reply($socket, $type))[0] != 0x80000003;
+            }
+        }
+        say_to($socket, option(1, "x" x 4097));
+        die "$scene: EXPORT_NAME, 4097" if defined hear($socket, 1);
+        $socket = options();
+        say_to($socket, pack("a8 N N", "IHAVEOPT", 1, 0xffffffff) . ("x" x 5000));
+        die "$scene: EXPORT_NAME, 4 G" if defined hear($socket, 1);
+    },
+    # lengths of options that are not what is in them
+    lies => sub {
+        my $socket = options();
+        for my $bad ([3, "x"], [8, "x"], [5, "x"], [11, "\0\0\0\0"], [7, ""], [7, "\0\0\0"], [7, pack("N n", 0, 1)],
+                     [7, pack("N n n", 0, 0, 0)], [7, pack("N n", 1, 0)], [6, pack("N a1 n", 1, "x", 0xffff)]) {
+            say_to($socket, option(@$bad));
+            die "$scene: option $bad->[0]" if (reply($socket, $bad->[0]))[0] != 0x80000003;
+        }
+        say_to($socket, option(8, ""));
+        die "$scene: structured replies" if (reply($socket, 8))[0] != 1;
+        for my $bad ("", "\0", pack("N", 0), pack("N N", 0, 1), pack("N N N", 0, 1, 5), pack("N N N/a*", 0, 0, "a:b"),
+                     pack("N N N/a*", 0, 0xffffffff, "a:b"), pack("N N N a3", 0, 1, 0xffffffff, "a:b")) {
+            for my $type (9, 10) {
+                say_to($socket, option($type, $bad));
+                die "$scene: contexts" if (reply($socket, $type))[0] != 0x80000003;
+            }
+        }
+        # longer than all that makes sense, and then as it should be
+        say_to($socket, option(99, "x" x 100000) . option(7, "y" x 70000) . option(98, ""));
+        for ([99, 0x80000009], [7, 0x80000009], [98, 0x80000001]) {
+            my ($type) = reply($socket, $_->[0]);
+            die "$scene: long option $_->[0]: $type" if $type != $_->[1];
+        }
+        say_to($socket, pack("a8 N N", "IHAVEOPT", 3, 0xffffffff));
+        die "$scene: 4 G" if defined hear($socket, 1);
+        # flags that nobody has
+        $socket = connected();
+        hear($socket, 18);
+        say_to($socket, pack("N", 0x80000003));
+        die "$scene: flags" if defined hear($socket, 1);
+    },
+    # asks, and does not listen: the server stops to listen, too, and nothing is lost
+    deaf => sub {
+        my $socket = options();
+        my ($one, $sent) = (option(3, ""), 0);
+        my $left = $one x 1000000;
+        $socket->blocking(0);
+        while ((my $n = syswrite($socket, $left) // -1) >= 0 or IO::Select->new($socket)->can_write(1)) {
+            $n > 0 or next;
+            substr $left, 0, $n, "";
+            $sent += $n;
+            die "$scene: the server takes all there is" if $sent > 8000000;
+        }
+        $socket->blocking(1);
+        my $whole = int(($sent + 15) / 16);
+        say_to($socket, substr $one, $sent % 16) if $sent % 16;
+        for (1 .. $whole) {
+            my ($type) = reply($socket, 3);
+            ($type) = reply($socket, 3) while $type == 2;
+            die "$scene: $type" if $type != 1;
+        }
+        say_to($socket, option(2, ""));
+        die "$scene: ABORT" if (reply($socket, 2))[0] != 1;
+    },
+    # a payload that is begun, and an option; both wait until the server ends
+    stall => sub {
+        my $writer = transmitting();
+        say_to($writer, request(1, 0, 65536) . ("y" x 100));
+        my $option = options();
+        say_to($option, pack("a8 N N", "IHAVEOPT", 7, 1000) . "z");
+        print "silent\n";
+        STDOUT->flush;
+        die "$scene: the writer is answered" if defined hear($writer, 1);
+        die "$scene: the option is answered" if defined hear($option, 1);
     },
     # says what makes no sense, at each place
     garbage => sub {
@@ -138,10 +266,19 @@ my %scenes = (
         STDOUT->flush;
         for (@sockets) { die "$scene: it speaks" if defined hear($_, 1) }
     },
-    # very many at once
+    # very many at once, who are still greeting, and as many who read
     crowd => sub {
-        my @sockets = map { connected() } 1 .. shift;
+        my $count = shift;
+        my @sockets = map { connected() } 1 .. $count / 2;
         defined hear($_, 18) or die "$scene: no greeting" for @sockets;
+        my @readers = map { transmitting() } 1 .. $count / 2;
+        say_to($_, request(0, 0, 512) x 3) for @readers;
+        for my $reader (@readers) {
+            for (1 .. 3) {
+                die "$scene: an error" if simple($reader);
+                hear($reader, 512) // die "$scene: no data";
+            }
+        }
     },
 );
 $scenes{$scene}->(@args);

@@ -21,34 +21,51 @@ assert_served() {
 
 ulimit -n 4096
 start_server -t -e 0 image.qcow2
-for scene in leave garbage "beyond 1048576" endless vanish once "crowd 1000"; do
+for scene in leave garbage nonsense lies deaf "beyond 1048576" endless vanish once "crowd 1000"; do
     # shellcheck disable=SC2086 # the size is a word
     rude $scene
     assert_served
 done
 stop_server
 
+# names of all lengths
+start_server -t -e 0 -x "$(printf 'x%.0s' {1..4096})" image.qcow2
+rude names
+stop_server
+
+# rude_begins SCENE: a client in the background, $RUDE, until it has come.
+rude_begins() {
+    local deadline=$((SECONDS + 20))
+    rm -f rude.out
+    perl "$TEST_TOP/tests/nbd/rude.pl" socket "$1" >rude.out 2>&1 7>&- &
+    RUDE=$!
+    until grep -qs silent rude.out; do
+        [ $SECONDS -lt $deadline ] || fail "the clients of $1 do not come: $(cat rude.out)"
+    done
+}
+rude_ends() {
+    wait "$RUDE" || fail "$(cat rude.out)"
+}
+
+# a payload that does not come holds up nobody, not even the end of the server
+start_server -t -e 0 --handshake-limit=0 image.qcow2
+rude_begins stall
+assert_served
+stop_server
+rude_ends
+
 # who says nothing is sent away, and others need not wait for that
 start_server -t -e 0 --handshake-limit=1 image.qcow2
-perl "$TEST_TOP/tests/nbd/rude.pl" socket silent >silent.out 2>&1 &
-silent=$!
-deadline=$((SECONDS + 20))
-until grep -q silent silent.out 2>/dev/null; do
-    [ $SECONDS -lt $deadline ] || fail 'the silent clients do not come'
-done
+rude_begins silent
 assert_served
-wait $silent || fail "$(cat silent.out)"
+rude_ends
 stop_server
 
 # the end of the server does not wait for those who are still greeting
 start_server -t -e 0 --handshake-limit=0 image.qcow2
-perl "$TEST_TOP/tests/nbd/rude.pl" socket silent >silent.out 2>&1 &
-silent=$!
-until grep -q silent silent.out; do
-    [ $SECONDS -lt $((deadline + 60)) ] || fail 'the silent clients do not come'
-done
+rude_begins silent
 stop_server
-wait $silent || fail "$(cat silent.out)"
+rude_ends
 
 # more clients than there may be wait for their turn
 start_server -t image.qcow2

@@ -2,6 +2,8 @@
 # shellcheck shell=bash
 # For tests of the plugin, after lib.sh: nbdkit with the plugin of the build, on sockets in the test's directory.
 
+. "$TEST_TOP/tests/nbd/map.bash"
+
 PLUGIN=$TEST_BUILD/.libs/nbdkit-byre-plugin.so
 [ -e "$PLUGIN" ] || fail "there is no plugin: byre was built without nbdkit's headers"
 
@@ -51,41 +53,6 @@ refused() {
 # info KEY: what nbdinfo --json says of the export at $URI.
 info() {
     nbdinfo --json "$URI" | sed -n 's/^\t"'"$1"'": \(.*[^,]\),\{0,1\}$/\1/p'
-}
-
-# map_of_image ARGUMENT...: ranges of the disk as byre map has them: "START LENGTH hole,zero", "data", "zero".
-map_of_image() {
-    "$BYRE" map --output=json "$@" >.map
-    sed -n 's/.*"start": \([0-9]*\), "length": \([0-9]*\),.*"zero": \([a-z]*\), "data": \([a-z]*\).*/\1 \2 \3 \4/p' \
-        .map | merge_ranges
-}
-
-# The same of the export at $URI, as nbdinfo has them.
-map_of_export() {
-    nbdinfo --map "$URI" | awk '{ print $1, $2, int($3 / 2) % 2 ? "true" : "false", $3 % 2 ? "false" : "true" }' |
-        merge_ranges
-}
-
-# The same, as qemu-img has them.
-map_of_export_by_qemu() {
-    qemu-img map -f raw --output=json "$URI" |
-        sed -n 's/.*"start": \([0-9]*\), "length": \([0-9]*\),.*"zero": \([a-z]*\), "data": \([a-z]*\).*/\1 \2 \3 \4/p' |
-        merge_ranges
-}
-
-merge_ranges() {
-    awk 'NR > 1 && $3 == zero && $4 == data { length_ += $2; next }
-        NR > 1 { print start, length_, "zero=" zero, "data=" data }
-        { start = $1; length_ = $2; zero = $3; data = $4 }
-        END { print start, length_, "zero=" zero, "data=" data }'
-}
-
-# assert_same_map ARGUMENT...: the export at $URI has the ranges that byre map ARGUMENT... shows.
-assert_same_map() {
-    local wanted
-    wanted=$(map_of_image "$@")
-    assert_equal "$wanted" "$(map_of_export)" "ranges of $*, by nbdinfo"
-    assert_equal "$wanted" "$(map_of_export_by_qemu)" "ranges of $*, by qemu-img"
 }
 
 # assert_serves RAW: what nbdcopy reads from $URI is what this file holds, and as long.

@@ -404,6 +404,77 @@ static void tls_starts_from_nothing(void **state)
     session_end(&session);
 }
 
+/* Contexts count for the export that they were chosen of, and only the last choice does. */
+static void contexts_are_those_of_the_last_choice(void **state)
+{
+    static const char of_all[] = "\0\0\0\0\0\0\0\1\0\0\0\17base:allocation";
+    static const char none[] = "\0\0\0\0\0\0\0\0", broken[] = "\0\0\0\0\0\0\0\1", unknown[] = "\0\0\0\1x\0\0\0\0";
+    static const struct {
+        const char *second; /* choice, or NULL */
+        size_t length;
+        uint32_t answer;
+        const char *name;   /* of the export that is taken */
+        unsigned count;
+    } cases[] = {
+        { NULL, 0, 0, "", 1 },
+        { NULL, 0, 0, "disk", 0 },
+        { none, 8, NBD_REP_ACK, "", 0 },
+        { broken, 8, NBD_REP_ERR_INVALID, "", 0 },
+        { unknown, 9, NBD_REP_ERR_UNKNOWN, "", 0 },
+    };
+    struct session session;
+    uint32_t length;
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        session_start(&session, BYRE_NBD_TLS_OFF);
+        say_flags(&session, 3);
+        say_option(&session, NBD_OPT_STRUCTURED_REPLY, NULL, 0);
+        hear_ack(&session, NBD_OPT_STRUCTURED_REPLY);
+        say_option(&session, NBD_OPT_SET_META_CONTEXT, of_all, sizeof of_all - 1);
+        (void)hear(&session, NBD_OPT_SET_META_CONTEXT, NBD_REP_META_CONTEXT, &length);
+        hear_ack(&session, NBD_OPT_SET_META_CONTEXT);
+        if (cases[i].second) {
+            say_option(&session, NBD_OPT_SET_META_CONTEXT, cases[i].second, (uint32_t)cases[i].length);
+            (void)hear(&session, NBD_OPT_SET_META_CONTEXT, cases[i].answer, &length);
+        }
+        say_go(&session, NBD_OPT_GO, cases[i].name, (uint32_t)strlen(cases[i].name), 0);
+        assert_int_equal(session.negotiation.phase, BYRE_NBD_PHASE_TRANSMIT);
+        assert_int_equal(session.negotiation.context_count, cases[i].count);
+        session.read = session.out.len;
+        session_end(&session);
+    }
+}
+
+/* Who asks much is answered in parts: what is put out stays small. */
+static void answers_are_bounded(void **state)
+{
+    struct session session;
+    uint8_t *options = malloc(16 * 8000);
+    size_t used, taken = 0;
+
+    (void)state;
+    assert_non_null(options);
+    session_start(&session, BYRE_NBD_TLS_OFF);
+    say_flags(&session, 3);
+    for (unsigned i = 0; i < 8000; i++) {
+        byre_put_be64(options + 16 * i, NBD_OPTION_MAGIC);
+        byre_put_be32(options + 16 * i + 8, NBD_OPT_LIST);
+        byre_put_be32(options + 16 * i + 12, 0);
+    }
+    while (taken < 16 * 8000) {
+        session.out.len = 0;
+        assert_int_equal(byre_nbd_negotiation_feed(&session.negotiation, options + taken, 16 * 8000 - taken, &used,
+                                                   &session.out), 0);
+        assert_true(used > 0);
+        assert_in_range(session.out.len, 1, BYRE_NBD_OUT_ENOUGH + 1024);
+        taken += used;
+    }
+    session.read = session.out.len;
+    session_end(&session);
+    free(options);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -414,6 +485,8 @@ int main(void)
         cmocka_unit_test(options_are_listed_and_refused),
         cmocka_unit_test(tls_is_required),
         cmocka_unit_test(tls_starts_from_nothing),
+        cmocka_unit_test(contexts_are_those_of_the_last_choice),
+        cmocka_unit_test(answers_are_bounded),
     };
 
     return cmocka_run_group_tests_name("nbd_negotiation", tests, NULL, NULL);

@@ -1,0 +1,49 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Clients that are neither libnbd's tools nor QEMU's: the negotiation of nbd-client, which needs no kernel that far, and
+# fio, which reads back what it has written.
+. "$(dirname "$0")/../lib.sh"
+. "$TEST_TOP/tests/nbd/serve.bash"
+need nbd-client fio nbdinfo
+
+qemu-img create -q -f qcow2 image.qcow2 32M
+
+# by TCP, at a port that is free
+started=
+for ((try = 0; try < 50 && ! started; try++)); do
+    port=$((20000 + RANDOM % 12000))
+    run "$SERVER" --fork --pid-file="$TEST_DIR/pid" -t -e 0 -b 127.0.0.1 -p "$port" -x disk -D 'of words' image.qcow2
+    [ "$CODE" != 0 ] || started=1
+done
+[ "$started" ] || fail "no server: $ERR"
+run nbd-client -l 127.0.0.1 "$port"
+assert_equal 0 "$CODE" "exit code of nbd-client -l ($ERR)"
+assert_match 'disk: of words' "$OUT"
+run nbd-client -N none 127.0.0.1 "$port" /dev/nbd0
+assert_equal 1 "$CODE" "exit code of nbd-client"
+assert_match "Server said: export 'none' not present" "$ERR"
+# what comes behind the negotiation is the kernel's, and not for a name that is no device
+run nbd-client -N disk 127.0.0.1 "$port" "$TEST_DIR/no-device"
+assert_match 'size = 32MB' "$OUT"
+run_ok nbdinfo --size "nbd://127.0.0.1:$port/disk"
+assert_equal 33554432 "$OUT" size
+stop_server TERM
+
+start_server -t -e 0 -x disk image.qcow2
+run nbd-client -l -unix socket
+assert_match 'disk' "$OUT"
+stop_server
+
+# fio: drawn blocks of all sizes, many at a time, on several connections; what is read is what was written
+start_server -t -e 0 image.qcow2
+fio_on() {
+    run fio --ioengine=nbd --uri="$URI" --thread --randseed=$RANDOM --verify=crc32c --verify_fatal=1 --output-format=terse \
+        --group_reporting "$@"
+    [ "$CODE" = 0 ] || { show_run fio "$@"; fail 'fio finds fault'; }
+}
+fio_on --name=writes --rw=randwrite --bsrange=512-64k --blockalign=512 --iodepth=64 --size=8M
+fio_on --name=both --rw=randrw --bs=4k --iodepth=128 --size=16M --offset=16M
+fio_on --name=many --rw=randwrite --bs=4k --iodepth=32 --numjobs=4 --size=4M --offset_increment=4M --fsync=64
+stop_server
+assert_checked image.qcow2
+assert_clean image.qcow2
