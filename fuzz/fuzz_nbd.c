@@ -166,14 +166,14 @@ static uint8_t *gathered(const struct byre_nbd_op *op, size_t *ret_length)
     uint8_t *bytes;
 
     for (size_t i = 0; i < op->reply.len; i++)
-        length += op->reply.ptr[i].iov_len;
+        length += op->reply.ptr[i].bytes.iov_len;
     bytes = malloc(length ? length : 1);
     require(bytes != NULL);
     *ret_length = length;
     length = 0;
     for (size_t i = 0; i < op->reply.len; i++) {
-        memcpy(bytes + length, op->reply.ptr[i].iov_base, op->reply.ptr[i].iov_len);
-        length += op->reply.ptr[i].iov_len;
+        memcpy(bytes + length, op->reply.ptr[i].bytes.iov_base, op->reply.ptr[i].bytes.iov_len);
+        length += op->reply.ptr[i].bytes.iov_len;
     }
     return bytes;
 }

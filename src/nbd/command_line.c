@@ -249,5 +249,5 @@ int byre_nbd_command_line_read(int argc, char **argv, struct byre_nbd_command_li
     line->open.writable = !line->read_only;
     line->open.secrets = byre_objects_secrets();
     line->open.protocol_backing = byre_argument_protocol_backing(line->open.protocol_backing);
-    return check(line) < 0 ? -1 : byre_nbd_tls_choose(&line->tls);
+    return check(line) < 0 ? -1 : byre_nbd_tls_choose(&line->tls, line->list);
 }

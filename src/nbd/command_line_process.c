@@ -131,6 +131,7 @@ static int check_modes(const struct byre_nbd_command_line *line)
     bool cached = line->open.cache != BYRE_CACHE_NONE && line->open.cache != BYRE_CACHE_DIRECTSYNC;
     const struct rule rules[] = {
         { line->disconnect && line->connect, "-c and -d are mutually exclusive" },
+        { line->connect && line->tls.creds_id, "TLS is not supported with a host device" },
         { line->connect && listens, "a network block device (-c) is served alone: neither -k, -b, -p nor --vsock" },
         { line->native_aio && cached,
           "aio=native was specified, but it requires cache.direct=on, which was not specified." },

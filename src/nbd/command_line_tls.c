@@ -13,12 +13,12 @@
 #include "cli/message.h"
 #include "cli/objects.h"
 
-/* Credentials of a client's side are known by their id, and no more: nothing here is a client. */
 struct named {
     char *id;
     bool is_creds;
-    struct byre_nbd_creds *creds;
+    struct byre_nbd_creds *creds; /* of a server; else `client` is what is known of them */
     struct byre_nbd_authz *authz;
+    struct byre_nbd_tls_client client;
 };
 
 static VEC(struct named) objects;
@@ -26,7 +26,8 @@ static VEC(struct named) objects;
 static int note(const struct byre_object *object, bool is_creds, struct byre_nbd_creds *creds,
                 struct byre_nbd_authz *authz)
 {
-    struct named named = { strdup(byre_object_get(object, "id")), is_creds, creds, authz };
+    struct named named = { .id = strdup(byre_object_get(object, "id")), .is_creds = is_creds, .creds = creds,
+                           .authz = authz };
 
     if (!named.id || vec_push(&objects, named) < 0)
         byre_die_no_memory();
@@ -42,6 +43,31 @@ static bool is_on(const struct byre_object *object, const char *key, bool by_def
 
 /* --- the kinds --------------------------------------------------------------------------------------------- */
 
+/* What libnbd, which is the client, cannot be told of is refused. */
+static int note_client(const struct byre_object *object, const struct byre_nbd_creds_options *options)
+{
+    static const char *const unknown[] = { "priority", "passwordid" };
+    const char *username = byre_object_get(object, "username");
+    struct byre_nbd_tls_client client = { .verify_peer = options->verify_peer };
+
+    for (unsigned i = 0; i < ARRAY_LEN(unknown); i++) {
+        if (byre_object_get(object, unknown[i]))
+            return byre_complain("Parameter '%s' has no effect with endpoint=client", unknown[i]);
+    }
+    if (options->dir && options->kind == BYRE_NBD_CREDS_X509)
+        client.certificates = strdup(options->dir);
+    if (options->dir && options->kind == BYRE_NBD_CREDS_PSK) {
+        client.username = strdup(username ? username : "qemu");
+        if (asprintf(&client.psk_file, "%s/keys.psk", options->dir) < 0 || !client.username)
+            byre_die_no_memory();
+    }
+    if (options->dir && options->kind == BYRE_NBD_CREDS_X509 && !client.certificates)
+        byre_die_no_memory();
+    (void)note(object, true, NULL, NULL);
+    objects.ptr[objects.len - 1].client = client;
+    return 0;
+}
+
 static int add_creds(const struct byre_object *object, struct byre_nbd_creds_options *options)
 {
     const char *endpoint = byre_object_get(object, "endpoint");
@@ -52,7 +78,9 @@ static int add_creds(const struct byre_object *object, struct byre_nbd_creds_opt
     options->priority = byre_object_get(object, "priority");
     if (endpoint && strcmp(endpoint, "server") != 0 && strcmp(endpoint, "client") != 0)
         return byre_complain("Parameter 'endpoint' does not accept value '%s'", endpoint);
-    if (endpoint && strcmp(endpoint, "server") == 0 && byre_nbd_creds_new(options, &creds, &err) < 0)
+    if (!endpoint || strcmp(endpoint, "client") == 0)
+        return note_client(object, options);
+    if (byre_nbd_creds_new(options, &creds, &err) < 0)
         return byre_complain_error(&err, "%s", "");
     return note(object, true, creds, NULL);
 }
@@ -186,6 +214,9 @@ void byre_nbd_objects_done(void)
     for (size_t i = 0; i < objects.len; i++) {
         byre_nbd_creds_free(objects.ptr[i].creds);
         byre_nbd_authz_free(objects.ptr[i].authz);
+        free(objects.ptr[i].client.certificates);
+        free(objects.ptr[i].client.psk_file);
+        free(objects.ptr[i].client.username);
         free(objects.ptr[i].id);
     }
     vec_done(&objects);
@@ -210,7 +241,12 @@ static bool is_secret(const char *id)
     return byre_secrets_text(byre_objects_secrets(), id, &text, &err) != -ENOENT;
 }
 
-static int choose_creds(struct byre_nbd_tls_choice *choice)
+static bool is_client(const struct named *named)
+{
+    return named->client.certificates || named->client.psk_file;
+}
+
+static int choose_creds(struct byre_nbd_tls_choice *choice, bool listing)
 {
     const struct named *named = find(choice->creds_id);
 
@@ -218,8 +254,10 @@ static int choose_creds(struct byre_nbd_tls_choice *choice)
         return byre_complain("Failed to get TLS creds: No TLS credentials with id '%s'", choice->creds_id);
     if (!named || !named->is_creds)
         return byre_complain("Failed to get TLS creds: Object with id '%s' is not TLS credentials", choice->creds_id);
-    if (!named->creds)
-        return byre_complain("Failed to get TLS creds: Expected TLS credentials for a server endpoint");
+    if (listing ? !is_client(named) : !named->creds)
+        return byre_complain("Failed to get TLS creds: Expected TLS credentials for a %s endpoint",
+                             listing ? "client" : "server");
+    choice->client = listing ? &named->client : NULL;
     choice->creds = named->creds;
     return 0;
 }
@@ -247,7 +285,19 @@ static int choose_mode(struct byre_nbd_tls_choice *choice)
     return 0;
 }
 
-int byre_nbd_tls_choose(struct byre_nbd_tls_choice *choice)
+/* Of --tls-hostname and other options that are for one side alone. */
+static int check_side(const struct byre_nbd_tls_choice *choice, bool listing)
+{
+    if (listing && choice->hostname)
+        return byre_complain("--tls-hostname: libnbd knows the name that is given by -b, and no other one");
+    if (listing && (choice->authz_id || choice->mode))
+        return byre_complain("%s is for a server, and not for listing", choice->authz_id ? "--tls-authz" : "--tls");
+    if (choice->hostname)
+        return byre_complain("TLS hostname is only supported with export list");
+    return 0;
+}
+
+int byre_nbd_tls_choose(struct byre_nbd_tls_choice *choice, bool listing)
 {
     const char *alone = choice->hostname ? "--tls-hostname" : choice->authz_id ? "--tls-authz"
                         : choice->mode ? "--tls" : NULL;
@@ -259,11 +309,8 @@ int byre_nbd_tls_choose(struct byre_nbd_tls_choice *choice)
     }
     if (!choice->creds_id)
         return 0;
-    if (choice->hostname) {
-        byre_complain("TLS hostname is only supported with export list");
-        return -1;
-    }
-    if (choose_creds(choice) != 0 || choose_mode(choice) != 0 || (choice->authz_id && choose_authz(choice) != 0))
+    if (check_side(choice, listing) != 0 || choose_creds(choice, listing) != 0 || choose_mode(choice) != 0 ||
+        (choice->authz_id && choose_authz(choice) != 0))
         return -1;
     return 0;
 }

@@ -19,6 +19,7 @@ int byre_nbd_list(const struct byre_nbd_list_options *options, FILE *out, struct
 
 #else
 
+#include <gnutls/gnutls.h>
 #include <inttypes.h>
 #include <libnbd.h>
 #include <netdb.h>
@@ -172,10 +173,15 @@ static bool has_tls(const struct byre_nbd_list_options *options)
 
 static int set_tls(struct nbd_handle *nbd, const struct byre_nbd_list_options *options)
 {
-    int rc = nbd_set_tls(nbd, has_tls(options) ? LIBNBD_TLS_REQUIRE : LIBNBD_TLS_DISABLE);
+    /* libnbd leaves that to the loader, which byre-nbd tells not to do it */
+    int rc = has_tls(options) && gnutls_global_init() < 0 ? -1 : 0;
 
+    if (rc == 0)
+        rc = nbd_set_tls(nbd, has_tls(options) ? LIBNBD_TLS_REQUIRE : LIBNBD_TLS_DISABLE);
     if (rc == 0 && options->tls_certificates)
         rc = nbd_set_tls_certificates(nbd, options->tls_certificates);
+    if (rc == 0 && options->tls_certificates)
+        rc = nbd_set_tls_verify_peer(nbd, options->tls_verify_peer);
     if (rc == 0 && options->tls_psk_file)
         rc = nbd_set_tls_psk_file(nbd, options->tls_psk_file);
     if (rc == 0 && options->tls_username)
@@ -188,6 +194,9 @@ static int begin(struct nbd_handle *nbd, const struct byre_nbd_list_options *opt
     const char *host = options->host ? options->host : "0.0.0.0", *port = options->port ? options->port : "10809";
     int fd = -1, rc;
 
+    if (options->tls_certificates && options->tls_verify_peer && options->socket)
+        return byre_error_set(err, -EINVAL, "a certificate is one of a host: with verify-peer=yes it cannot be "
+                              "judged at a UNIX socket");
     if (set_tls(nbd, options) < 0 || nbd_set_opt_mode(nbd, true) < 0 || nbd_set_full_info(nbd, true) < 0)
         return failed(err);
     if (!options->socket && has_tls(options)) /* so that libnbd knows whose certificate it is to see */

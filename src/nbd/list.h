@@ -8,6 +8,7 @@
 #ifndef BYRE_NBD_LIST_H
 #define BYRE_NBD_LIST_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "byre/error.h"
@@ -17,6 +18,7 @@ struct byre_nbd_list_options {
     const char *host, *port;      /* where there is no socket */
     const char *tls_certificates; /* a directory; TLS where this or tls_psk_file is not NULL */
     const char *tls_psk_file, *tls_username;
+    bool tls_verify_peer;         /* the server's certificate has to be that of `host` */
 };
 
 /* Writes the list to `out`.  -ENOTSUP: byre was built without libnbd. */

@@ -219,8 +219,15 @@ static int flush_output(void)
 
 static int list(const struct byre_nbd_command_line *line)
 {
+    const struct byre_nbd_tls_client none = { NULL }, *client = line->tls.client ? line->tls.client : &none;
     const struct byre_nbd_list_options options = {
-        .socket = line->sockets.len ? line->sockets.ptr[0] : NULL, .host = line->bind, .port = line->port,
+        .socket = line->sockets.len ? line->sockets.ptr[0] : NULL,
+        .host = line->bind,
+        .port = line->port,
+        .tls_certificates = client->certificates,
+        .tls_psk_file = client->psk_file,
+        .tls_username = client->username,
+        .tls_verify_peer = client->verify_peer,
     };
     struct byre_error err = BYRE_ERROR_INIT;
 

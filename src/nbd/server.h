@@ -18,7 +18,7 @@ struct byre_nbd_server;
 struct byre_nbd_server_options {
     struct byre_nbd_exports *exports; /* the caller's */
     const byre_nbd_sockets *sockets;  /* the caller's: where clients come */
-    int signal_fd;                    /* of byre_nbd_server_signals() */
+    int signal_fd;                    /* of byre_nbd_server_signals(): where struct signalfd_siginfo are read */
     bool hangup_ends;                 /* SIGHUP is as SIGTERM */
     const struct byre_nbd_notify *notify; /* what is told how the server does; or NULL */
     unsigned threads;                 /* 0: one for each processor */

@@ -78,8 +78,8 @@ run_ok qemu-img compare --object tls-creds-psk,id=c,dir=psk,endpoint=client,user
 stop_server
 
 # much, both ways, with several connections
-text 5 64M >large.raw
-qemu-img create -q -f qcow2 large.qcow2 64M
+text 5 24M >large.raw
+qemu-img create -q -f qcow2 large.qcow2 24M
 start_server -t -e 0 --object "$psk" --tls-creds=tls large.qcow2
 run_ok nbdcopy --connections=4 --requests=64 large.raw "$(by me)"
 run_ok nbdcopy --connections=4 --requests=64 "$(by you)" back.raw

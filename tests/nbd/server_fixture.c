@@ -7,12 +7,13 @@
 #include "server_fixture.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -44,11 +45,12 @@ static void *serve(void *opaque)
 
 void server_init(struct server *server)
 {
-    *server = (struct server){ .stop_fd = eventfd(0, EFD_CLOEXEC) };
-    require(server->stop_fd >= 0);
+    *server = (struct server){ .child = 0 };
+    require(pipe2(server->signals, O_CLOEXEC | O_NONBLOCK) == 0);
     byre_nbd_exports_init(&server->exports);
     server->options = (struct byre_nbd_server_options){
-        .exports = &server->exports, .sockets = &server->sockets, .stop_fd = server->stop_fd, .threads = 2,
+        .exports = &server->exports, .sockets = &server->sockets, .signal_fd = server->signals[0],
+        .threads = 2,
         .persistent = true, .handshake_seconds = 30,
     };
 }
@@ -90,15 +92,16 @@ void server_start_child(struct server *server, const char *path, struct byre_dis
 
 void server_stop(struct server *server)
 {
-    const uint64_t one = 1;
+    const struct signalfd_siginfo end = { .ssi_signo = SIGTERM };
     struct byre_error err = BYRE_ERROR_INIT;
 
-    require(write(server->stop_fd, &one, sizeof one) == sizeof one);
+    require(write(server->signals[1], &end, sizeof end) == sizeof end);
     require(pthread_join(server->thread, NULL) == 0);
     require(server->result == 0);
     byre_nbd_sockets_done(&server->sockets);
     require(byre_nbd_exports_done(&server->exports, &err) == 0);
-    close(server->stop_fd);
+    close(server->signals[0]);
+    close(server->signals[1]);
 }
 
 void server_kill(struct server *server)
@@ -110,7 +113,8 @@ void server_kill(struct server *server)
     require(WIFSIGNALED(status));
     byre_nbd_sockets_done(&server->sockets);
     require(byre_nbd_exports_done(&server->exports, NULL) == 0);
-    close(server->stop_fd);
+    close(server->signals[0]);
+    close(server->signals[1]);
 }
 
 /* --- the client -------------------------------------------------------------------------------------------- */

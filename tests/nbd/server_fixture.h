@@ -15,7 +15,7 @@
 struct server {
     struct byre_nbd_exports exports;
     byre_nbd_sockets sockets;
-    int stop_fd;
+    int signals[2]; /* a pipe that stands for the signals to the server */
     struct byre_nbd_server_options options;
     pthread_t thread;
     pid_t child; /* or 0 */
