@@ -31,10 +31,10 @@ struct byre_partition {
 };
 
 /*
- * Calls `each` for every partition, in the order of the table, until it returns nonzero, which is returned.  The extended
- * partition of an MBR, which holds others, is none.  A GPT counts if the MBR is protective or hybrid; where its first
- * header or its entries are damaged, the copy at the end of the disk is taken.  -EINVAL: both are.  A chain of logical
- * partitions ends where it makes no sense.  `ret_table` may be NULL.
+ * Calls `each` for every partition, in the order of the table, until it returns nonzero, which is returned.  The
+ * extended partition of an MBR, which holds others, is none.  A GPT counts if the MBR is protective or hybrid; where
+ * its first header or its entries are damaged, the copy at the end of the disk is taken.  -EINVAL: both are.  A chain
+ * of logical partitions ends where it makes no sense.  `ret_table` may be NULL.
  */
 int byre_partitions(struct byre_disk *disk, int (*each)(void *opaque, const struct byre_partition *partition),
                     void *opaque, enum byre_partition_table *ret_table, struct byre_error *err);

@@ -27,7 +27,7 @@ struct byre_verb {
     int (*run)(const struct byre_verb *verb, int argc, char **argv); /* argv[0] is the verb; the exit code */
 };
 
-#define BYRE_OPTIONS_MAX 40 /* in one table */
+#define BYRE_OPTIONS_MAX 64 /* in one table */
 
 struct byre_option_parser {
     const struct byre_verb *verb;

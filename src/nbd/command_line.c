@@ -50,6 +50,7 @@ static const struct byre_option options[] = {
     { OPT_CACHE, "cache", "MODE", "writeback (default), none, writethrough, directsync, unsafe" },
     { OPT_DETECT_ZEROES, "detect-zeroes", "MODE", "what to do with written zeros: off (default), on, unmap" },
     { OPT_DISCARD, "discard", "MODE", "what to do with trims: ignore (off) or unmap (on, default)" },
+    BYRE_NBD_EXPORT_OPTIONS
     { OPT_FORK, "fork", NULL, "go to the background once clients can come" },
     { OPT_HANDSHAKE_LIMIT, "handshake-limit", "SECONDS", "that a handshake may take (default: 10; 0: any)" },
     { OPT_IMAGE_OPTS, "image-opts", NULL, "the image is given by options" },
@@ -61,7 +62,7 @@ static const struct byre_option options[] = {
 
 const struct byre_verb byre_verb_serve = {
     .name = "serve",
-    .operands = "IMAGE",
+    .operands = "[IMAGE]",
     .summary = "Serves a disk over the NBD protocol.",
     .options = options,
 };
@@ -167,7 +168,7 @@ static int read_option(int id, const char *text, struct byre_nbd_command_line *l
     case 't': line->persistent = true; break;
     case 'v': line->verbose = true; break;
     case 'x': return read_name("export name", text, &line->export_name);
-    default: return read_long(id, text, line);
+    default: return byre_nbd_export_argument(&line->exports, id, text) ? 0 : read_long(id, text, line);
     }
     return 0;
 }
@@ -175,6 +176,7 @@ static int read_option(int id, const char *text, struct byre_nbd_command_line *l
 void byre_nbd_command_line_done(struct byre_nbd_command_line *line)
 {
     vec_done(&line->bitmaps);
+    byre_nbd_export_arguments_done(&line->exports);
 }
 
 static int check(const struct byre_nbd_command_line *line)
@@ -207,13 +209,13 @@ int byre_nbd_command_line_read(int argc, char **argv, struct byre_nbd_command_li
     *ret_exit_code = id < 0 ? parser.exit_code : 1;
     if (id < 0)
         return -1;
-    if (argc - parser.operand != 1) {
+    if (argc - parser.operand != 1 && (argc > parser.operand || !byre_nbd_export_arguments_given(&line->exports))) {
         byre_complain_usage("Expecting the name of one image");
         return -1;
     }
-    line->image = argv[parser.operand];
+    line->image = argv[parser.operand]; /* NULL: there is none */
     line->open.writable = !line->read_only;
     line->open.secrets = byre_objects_secrets();
     line->open.protocol_backing = byre_argument_protocol_backing(line->open.protocol_backing);
-    return check(line);
+    return check(line) < 0 ? -1 : byre_nbd_exports_check(line);
 }

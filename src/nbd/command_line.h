@@ -11,6 +11,7 @@
 #include "byre/disk.h"
 #include "byre/queue.h"
 #include "cli/options.h"
+#include "nbd/command_line_exports.h"
 
 struct byre_nbd_command_line {
     const char *image;          /* the operand */
@@ -21,6 +22,7 @@ struct byre_nbd_command_line {
     bool image_opts, read_only, allocation_depth, persistent, fork, verbose;
     unsigned clients_max, handshake_seconds;
     VEC(const char *) bitmaps;
+    struct byre_nbd_export_arguments exports;
     char node_options[64];      /* of --discard: for open.options */
 };
 

@@ -172,6 +172,7 @@ static void take_request(struct byre_nbd_connection *connection, const struct by
         return;
     }
     op->counted = bytes_of(request);
+    op->request.goff += connection->terms.export->offset;
     connection->bytes_in_flight += op->counted;
     if (request->payload) {
         connection->incoming = op;
@@ -242,6 +243,28 @@ static void start_transmission(struct byre_nbd_connection *connection)
         byre_nbd_connection_end(connection, "no memory for a queue");
 }
 
+/* For an export that is not open; until then it counts as a request under way. */
+static void ask(struct byre_nbd_connection *connection)
+{
+    connection->asking = true;
+    connection->in_flight++;
+    byre_nbd_loop_ask(connection->loop, connection, connection->negotiation.ask);
+}
+
+void byre_nbd_connection_answer(struct byre_nbd_connection *connection)
+{
+    struct byre_nbd_shared *shared = byre_nbd_loop_shared(connection->loop);
+    const struct byre_nbd_ask *answer = connection->negotiation.ask;
+
+    if (answer->rc < 0 && answer->rc != -ENOENT && shared->complain)
+        shared->complain(shared->opaque, answer->err.text);
+    connection->asking = false;
+    connection->in_flight--;
+    byre_nbd_negotiation_answered(&connection->negotiation);
+    byre_nbd_connection_go_on(connection);
+    byre_nbd_loop_mark(connection->loop, connection);
+}
+
 static void negotiate(struct byre_nbd_connection *connection)
 {
     struct byre_nbd_negotiation *negotiation = &connection->negotiation;
@@ -257,11 +280,13 @@ static void negotiate(struct byre_nbd_connection *connection)
         byre_nbd_connection_end(connection, negotiation->why);
     else if (negotiation->phase == BYRE_NBD_PHASE_TRANSMIT)
         start_transmission(connection);
+    else if (negotiation->phase == BYRE_NBD_PHASE_WAIT)
+        ask(connection);
 }
 
 void byre_nbd_connection_go_on(struct byre_nbd_connection *connection)
 {
-    if (!connection->deaf && !connection->greeting_over)
+    if (!connection->deaf && !connection->greeting_over && !connection->asking)
         negotiate(connection);
     while (!connection->deaf && connection->greeting_over && (connection->incoming || has_room(connection)) &&
            take_one(connection))
@@ -398,7 +423,7 @@ void byre_nbd_connection_send(struct byre_nbd_connection *connection)
     }
     if (connection->first_reply || connection->greetings_at < connection->greetings.len)
         wanted |= EPOLLOUT;
-    if (!connection->deaf && (connection->incoming || has_room(connection)))
+    if (!connection->deaf && !connection->asking && (connection->incoming || has_room(connection)))
         wanted |= EPOLLIN;
     if (wanted != connection->watched && byre_nbd_loop_watch(connection->loop, connection, wanted) < 0)
         break_off(connection);

@@ -99,28 +99,6 @@ static int write_pid_file(const char *path)
     return 0;
 }
 
-static int add_export(const struct byre_nbd_command_line *line, struct byre_nbd_exports *exports)
-{
-    const struct byre_nbd_export_options options = {
-        .name = line->export_name,
-        .description = line->description,
-        .read_only = line->read_only,
-        .shared = line->clients_max != 1,
-        .allocation_depth = line->allocation_depth,
-        .bitmaps = line->bitmaps.ptr,
-        .bitmap_count = line->bitmaps.len,
-    };
-    struct byre_error err = BYRE_ERROR_INIT;
-    struct byre_nbd_export *export;
-    struct byre_disk *disk;
-
-    if (byre_argument_open(line->image, line->image_opts, &line->open, &disk) < 0)
-        return 1;
-    if (byre_nbd_export_new(disk, &options, &export, &err) < 0 || byre_nbd_exports_add(exports, export, &err) < 0)
-        return byre_complain_error(&err, "%s", "");
-    return 0;
-}
-
 static int listen_at(const struct byre_nbd_command_line *line, byre_nbd_sockets *sockets)
 {
     struct byre_error err = BYRE_ERROR_INIT;
@@ -136,13 +114,36 @@ static void complain_of_client(void *opaque, const char *text)
     byre_complain("a client was sent away: %s", text);
 }
 
+struct signals {
+    int fd;
+    struct byre_nbd_directory *directory; /* or NULL */
+};
+
+/* SIGHUP is for the directory, where there is one.  Is it time to end? */
+static bool take_signal(void *opaque)
+{
+    const struct signals *signals = opaque;
+    struct signalfd_siginfo signal;
+    struct byre_error err = BYRE_ERROR_INIT;
+
+    if (read(signals->fd, &signal, sizeof signal) != sizeof signal)
+        return false;
+    if (signal.ssi_signo != SIGHUP || !signals->directory)
+        return true;
+    if (byre_nbd_directory_rescan(signals->directory, &err) < 0)
+        byre_complain_error(&err, "%s", "");
+    return false;
+}
+
 static int serve(const struct byre_nbd_command_line *line, struct byre_nbd_exports *exports,
-                 const byre_nbd_sockets *sockets, int stop_fd)
+                 const byre_nbd_sockets *sockets, struct signals *signals)
 {
     const struct byre_nbd_server_options options = {
         .exports = exports,
         .sockets = sockets,
-        .stop_fd = stop_fd,
+        .stop_fd = signals->fd,
+        .at_signal = take_signal,
+        .signals = signals,
         .clients_max = line->clients_max,
         .persistent = line->persistent,
         .handshake_seconds = line->handshake_seconds,
@@ -173,6 +174,7 @@ static int take_signals(void)
 static int run(const struct byre_nbd_command_line *line)
 {
     CLEANUP(close_fd) int stop_fd = take_signals();
+    struct signals stop = { .fd = stop_fd };
     struct byre_nbd_exports exports;
     byre_nbd_sockets sockets = VEC_INIT;
     struct byre_error err = BYRE_ERROR_INIT;
@@ -181,11 +183,11 @@ static int run(const struct byre_nbd_command_line *line)
     if (stop_fd < 0)
         return byre_complain("Failed to create a signalfd: %s", strerror(errno));
     byre_nbd_exports_init(&exports);
-    exit_code = add_export(line, &exports);
+    exit_code = byre_nbd_exports_open(line, &exports, &stop.directory);
     if (exit_code == 0)
         exit_code = listen_at(line, &sockets);
     if (exit_code == 0)
-        exit_code = serve(line, &exports, &sockets, stop_fd);
+        exit_code = serve(line, &exports, &sockets, &stop);
     if (sockets.len && line->socket)
         (void)unlink(line->socket);
     if (sockets.len && line->pid_file)

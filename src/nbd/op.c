@@ -120,7 +120,7 @@ static int reply_data(struct byre_nbd_op *op)
     size_t at = byre_nbd_put_chunk(head, op->terms, &op->request, true, NBD_CHUNK_OFFSET_DATA, 8 + op->request.length);
     int rc;
 
-    byre_put_be64(head + at, op->request.goff);
+    byre_put_be64(head + at, byre_nbd_op_wire_goff(op, op->request.goff));
     rc = add(op, head, at + 8);
     return rc < 0 ? rc : add(op, op->data, (size_t)op->request.length);
 }

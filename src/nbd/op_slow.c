@@ -60,7 +60,7 @@ static int read_piece(struct byre_nbd_op *op, const struct piece *piece, bool la
                                    piece->hole ? NBD_CHUNK_OFFSET_HOLE : NBD_CHUNK_OFFSET_DATA,
                                    piece->hole ? 12 : 8 + piece->length);
 
-    byre_put_be64(head + at, piece->goff);
+    byre_put_be64(head + at, byre_nbd_op_wire_goff(op, piece->goff));
     if (piece->hole)
         byre_put_be32(head + at + 8, (uint32_t)piece->length);
     at += piece->hole ? 12 : 8;
@@ -241,7 +241,7 @@ static int read_wishes(struct byre_nbd_op *op, uint32_t ids[BYRE_NBD_CONTEXTS_MA
             return byre_error_set(&op->err, -EINVAL, "context %u was not chosen", id);
         ids[count++] = id;
     }
-    if (!request->length || !byre_range_within(request->goff, request->length, op->terms->export->size))
+    if (!request->length || !byre_range_within(byre_nbd_op_wire_goff(op, request->goff), request->length, op->terms->export->size))
         return byre_error_set(&op->err, -EINVAL, "the request reaches past the end");
     *ret_count = count;
     return 0;

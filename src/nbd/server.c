@@ -77,7 +77,7 @@ static int serve(struct server *server, struct pollfd *fds, struct byre_error *e
             fds[2 + i] = (struct pollfd){ .fd = full ? -1 : sockets->ptr[i], .events = POLLIN };
         if (poll(fds, count, -1) < 0 && errno != EINTR)
             return byre_error_set_errno(err, -errno, "waiting for clients");
-        if (fds[0].revents)
+        if (fds[0].revents && (!server->options->at_signal || server->options->at_signal(server->options->signals)))
             return 0;
         if (fds[1].revents)
             note_end(server);

@@ -12,7 +12,9 @@
 struct byre_nbd_server_options {
     struct byre_nbd_exports *exports; /* the caller's */
     const byre_nbd_sockets *sockets;  /* the caller's: where clients come */
-    int stop_fd;                      /* readable: it is time to end */
+    int stop_fd;                      /* readable: it is time to end, if `at_signal`, called with `signals`, says so */
+    bool (*at_signal)(void *signals); /* or NULL */
+    void *signals;
     unsigned threads;                 /* 0: one for each processor */
     unsigned clients_max;             /* at a time; 0: any number */
     bool persistent;                  /* goes on when the last client has gone */
