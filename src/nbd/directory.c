@@ -256,8 +256,9 @@ static int open_name(struct byre_nbd_source *source, struct byre_nbd_keeper *kee
                     : byre_error_set_errno(err, -ENOMEM, "exports");
     }
     file = file_of_snapshot(directory, name);
-    return file && name[strlen(file) + 1] ? open_snapshot(directory, file, name + strlen(file) + 1, name, ret_export, err)
-                : not_there(name, err);
+    if (!file || !name[strlen(file) + 1])
+        return not_there(name, err);
+    return open_snapshot(directory, file, name + strlen(file) + 1, name, ret_export, err);
 }
 
 /* --- the source -------------------------------------------------------------------------------------------- */

@@ -86,7 +86,8 @@ int byre_nbd_exports_done(struct byre_nbd_exports *exports, struct byre_error *e
 /* Takes the reference.  -EEXIST: there is one of that name. */
 int byre_nbd_exports_add(struct byre_nbd_exports *exports, struct byre_nbd_export *export, struct byre_error *err);
 
-/* A reference to the export of that name, or NULL: it is not open, at least.  A name is bytes; the empty one is a name like others. */
+/* A reference to the export of that name, or NULL: it is not open, at least.  A name is bytes; the empty one is a name
+ * like others. */
 struct byre_nbd_export *byre_nbd_exports_find(struct byre_nbd_exports *exports, const void *name, size_t length);
 
 /* Calls `each` for every export, open or not, as long as it returns 0; it must not change the set.  `description` may

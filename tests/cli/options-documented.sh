@@ -25,7 +25,7 @@ tested() {
     local word="${*: -1}" all=("$TEST_TOP"/tests/*/*.sh) own=("$TEST_TOP"/tests/{cli,nbd}/"$1"-*.sh)
     {
         whole_lines "${all[@]}" | grep -E -- "(^|[ \"])($1|\\\$verb\"?) " || true
-        whole_lines "${own[@]}" | grep -E '^ *(for options?|refused|converted|same_code) ' || true
+        whole_lines "${own[@]}" | grep -E '^ *(for options?|refused|converted|same_code|start_server|is_refused) ' || true
     } >lines
     grep -qE -- "[ ,\"'\$]$word([ =,\"')]|\$)" lines
 }

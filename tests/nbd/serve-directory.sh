@@ -58,6 +58,24 @@ is_missing() { # NAME: QEMU shows what the server says
     run_fails 1 "${2:-not present}" qemu-io -r -f raw -c 'read 0 1' "$(uri "$1")"
 }
 
+# hold OPTION...: a client that stays; tell COMMAND: what it is to do next, and has done then; let_go.
+hold() {
+    coproc HOLD { exec qemu-io "$@" 2>&1; }
+    # shellcheck disable=SC2153 # the shell sets it
+    hold_pid=$HOLD_PID hold_out=${HOLD[0]} hold_in=${HOLD[1]}
+}
+
+tell() {
+    echo "$1" >&"$hold_in"
+    read -r -u "$hold_out" -t 30 _
+    read -r -u "$hold_out" -t 30 _
+}
+
+let_go() {
+    echo quit >&"$hold_in"
+    await_end "$hold_pid"
+}
+
 mkdir images images/directory
 run_ok qemu-img create -q -f qcow2 images/a.qcow2 8M
 qemu_io -c 'write -q -P 1 0 1M' images/a.qcow2
@@ -84,12 +102,10 @@ for name in .hidden fifo out absolute directory nope ../outside.raw images/../b.
 done
 is_missing broken 'cannot be opened'
 # a link and what it leads to are one disk
-coproc HOLD { exec qemu-io -f raw "$(uri link)"; }
-echo 'write -P 7 0 4k' >&"${HOLD[1]}"
-read -r -u "${HOLD[0]}" -t 30 _
+hold -f raw "$(uri link)"
+tell 'write -P 7 0 4k'
 qemu_io -f raw -c 'read -q -P 7 0 4k' -c 'write -q -P 8 4k 4k' "$(uri b.raw)"
-echo 'quit' >&"${HOLD[1]}"
-wait "$HOLD_PID" || true
+let_go
 
 # --- snapshots and partitions; a file's own name counts first
 qemu_io -r -f raw -c 'read -q -P 1 0 1M' "$(uri a.qcow2@old)"
@@ -107,23 +123,20 @@ for name in a.qcow2@ a.qcow2@nope parts%233 parts%230 parts%23 parts%231%231 b.r
 done
 
 # --- an image that somebody else writes to is refused, for that client alone
-coproc ELSE { exec qemu-io -f qcow2 images/a.qcow2; }
-echo 'write -P 4 0 4k' >&"${ELSE[1]}"
-read -r -u "${ELSE[0]}" -t 30 _
+hold -f qcow2 images/a.qcow2
+tell 'write -P 4 0 4k'
 is_missing a.qcow2 'in use elsewhere'
 is_missing a.qcow2@old 'in use elsewhere'
 run_ok nbdinfo --size "$(uri b.raw)"
-echo 'quit' >&"${ELSE[1]}"
-wait "$ELSE_PID" || true
+let_go
 run_ok nbdinfo --size "$(uri a.qcow2)"
 
 # --- a client may not make an image of a raw file that was only taken for one
 run_fails 1 '' qemu-io -f raw -c 'write -P 81 0 1' -c 'write -s images/broken 0 512' "$(uri b.raw)"
 
 # --- a rescan: new files come, old ones go, and stay with those that have them
-coproc OLD { exec qemu-io -f raw "$(uri b.raw)"; }
-echo 'write -P 9 0 4k' >&"${OLD[1]}"
-read -r -u "${OLD[0]}" -t 30 _
+hold -f raw "$(uri b.raw)"
+tell 'write -P 9 0 4k'
 mv images/b.raw moved.raw
 rm images/link
 truncate -s 2M images/b.raw images/new
@@ -131,14 +144,13 @@ kill -HUP "$(cat pid)"
 await are_exports 'a.qcow2 b.raw broken c@old new parts'
 run_ok nbdinfo --size "$(uri b.raw)"
 assert_equal 2097152 "$OUT"
-echo 'write -P 6 8k 4k' >&"${OLD[1]}"
-echo 'quit' >&"${OLD[1]}"
-wait "$OLD_PID" || true
+tell 'write -P 6 8k 4k'
+let_go
 await eval '! is_open moved.raw'
 qemu_io -f raw -c 'read -q -P 9 0 4k' -c 'read -q -P 6 8k 4k' moved.raw
 qemu_io -f raw -c 'read -q -P 0 0 2M' images/b.raw
 is_missing link
-stop_server
+stop_server TERM
 run_ok qemu-img check -q images/a.qcow2
 
 # --- many images cost nothing, and many clients may ask at once; exports of all kinds side by side
@@ -159,7 +171,7 @@ assert_equal "$(for ((i = 0; i < 20; i++)); do echo 65536; done)" "$(cat size.*)
 run_ok nbdinfo "$(uri 1234)"
 assert_match 'is_read_only: true' "$OUT"
 run_ok nbdinfo --size "$(uri fixed)"
-stop_server
+stop_server TERM
 
 run_fails 1 "^byre: Could not open directory 'nope': No such file or directory$" "$SERVER" -k socket --export-dir nope
 run_fails 1 "^byre: Could not open directory 'outside.raw': Not a directory$" "$SERVER" -k socket --export-dir outside.raw

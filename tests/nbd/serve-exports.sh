@@ -50,7 +50,7 @@ grep -q 'description: the,first' <<<"$OUT" || fail "there is no description"
 # two exports of an image are one disk
 qemu_io -f raw -c 'write -q -P 7 1M 64k' "$(uri one)"
 qemu_io -r -f raw -c 'read -q -P 7 1M 64k' "$(uri all,of%20it)"
-stop_server
+stop_server TERM
 run_ok qemu-img check -q one.qcow2
 
 # --- no operand at all, and the defaults of all exports
@@ -59,7 +59,7 @@ run_ok nbdinfo "$(uri a)"
 grep -q 'is_read_only: true' <<<"$OUT" || fail "-r does not count"
 run_ok nbdinfo "$(uri b)"
 grep -q 'is_read_only: false' <<<"$OUT" || fail "read-only=off does not count"
-stop_server
+stop_server TERM
 
 # --- an overlay that is gone afterwards
 mkdir temporary
@@ -68,12 +68,12 @@ TMPDIR=$TEST_DIR/temporary start_server -t -s -f qcow2 one.qcow2
 assert_equal '' "$(ls temporary)"
 qemu_io -f raw -c 'read -q -P 7 1M 64k' -c 'write -q -P 9 0 2M' -c flush -c 'read -q -P 9 0 2M' "$URI"
 qemu_io -f raw -c 'read -q -P 9 0 2M' "$URI"
-stop_server
+stop_server TERM
 cmp one.qcow2 before || fail "the image has changed"
 # the image is only read: others may read it, too
 start_server -t --snapshot --export name=x,file=one.qcow2,format=qcow2
 run_ok qemu-img info one.qcow2
-stop_server
+stop_server TERM
 TMPDIR=$TEST_DIR/missing is_refused "export 'x': Could not create a temporary file in '$TEST_DIR/missing': No such file or directory" \
     -s --export name=x,file=one.qcow2
 
@@ -83,11 +83,11 @@ start_server -t -o 513 -f raw three.raw
 has_size '' $((1048576 - 513))
 qemu_io -f raw -c 'read -q -P 3 0 1000' -c 'read -q -P 0 1000 100000' -c 'write -q -P 4 0 1' "$URI"
 run_ok nbdcopy "$URI" out.raw
-stop_server
+stop_server TERM
 cmp out.raw <(tail -c +514 three.raw) || fail "the part is another one"
 start_server -t --offset=1048576 -f raw three.raw
 has_size '' 0
-stop_server
+stop_server TERM
 
 # --- mistakes, each by its export
 is_refused 'Expecting the name of one image'

@@ -9,6 +9,11 @@ uri() {
     echo "nbd+unix:///$1?socket=$TEST_DIR/socket"
 }
 
+# sectors FILE FIRST [COUNT]
+sectors() {
+    dd if="$1" bs=512 skip="$2" ${3:+count="$3"} status=none
+}
+
 is_refused() { # MESSAGE OPTION...
     local message=$1
     shift
@@ -43,7 +48,7 @@ for image in gpt.raw:raw:gpt.raw gpt.qcow2:qcow2:gpt.raw mbr.raw:raw:mbr.raw; do
         start_server -r -t --partition="$number" -f "$format" "$file"
         run_ok nbdcopy "$URI" part.raw
         stop_server
-        echo "$number $start $size"; cmp part.raw <(tail -c +$((start * 512 + 1)) "$raw" | head -c $((size * 512)))
+        cmp part.raw <(sectors "$raw" "$start" "$size")
         assert_equal $((size * 512)) "$(file_size part.raw)"
         rm part.raw
     done < <(table "$raw")
@@ -51,7 +56,7 @@ for image in gpt.raw:raw:gpt.raw gpt.qcow2:qcow2:gpt.raw mbr.raw:raw:mbr.raw; do
     run_ok nbdinfo --list "$URI"
     assert_equal "$({ echo disk; table "$raw" | sed 's/ .*//; s/^/disk#/'; } | paste -sd ' ')" \
         "$(sed -n 's/^export="\(.*\)":$/\1/p' <<<"$OUT" | paste -sd ' ')"
-    stop_server
+    stop_server TERM
 done
 
 # --- two partitions of an image, written to at once: nothing beside them changes
@@ -64,20 +69,21 @@ run_ok nbdinfo --map "$(uri p2)"
 assert_match '^ +0 +[0-9]+ ' "$OUT"
 assert_equal $((2049 * 512)) "$(awk '{ sum += $2 } END { print sum }' <<<"$OUT")" "the map has another length"
 run_fails 1 '' qemu-io -f raw -c "write -q -P 9 $((2049 * 512)) 512" "$(uri p2)"
-stop_server
+stop_server TERM
 run_ok qemu-img check -q gpt.qcow2
 run_ok qemu-img convert -O raw gpt.qcow2 after.raw
-cmp <(head -c $((2048 * 512)) after.raw) <(head -c $((2048 * 512)) gpt.raw)
-cmp <(tail -c +$((6144 * 512 + 1)) after.raw | head -c $((2048 * 512))) \
-    <(tail -c +$((6144 * 512 + 1)) gpt.raw | head -c $((2048 * 512)))
-cmp <(tail -c +$((10241 * 512 + 1)) after.raw) <(tail -c +$((10241 * 512 + 1)) gpt.raw)
+for range in '0 2048' '6144 2048' 10241; do
+    # shellcheck disable=SC2086 # two words
+    cmp <(sectors after.raw $range) <(sectors gpt.raw $range)
+done
+! cmp -s <(sectors after.raw 2048 1) <(sectors gpt.raw 2048 1) || fail "nothing was written"
 
 # --- of an image with snapshots: those of the snapshots, too
 run_ok qemu-img snapshot -c old gpt.qcow2
 start_server -t -e 0 -x d --snapshots --partitions -f qcow2 gpt.qcow2
 qemu_io -f raw -c 'write -q -P 5 0 1M' "$(uri d%231)"
 qemu_io -r -f raw -c 'read -q -P 1 0 1M' "$(uri d@old%231)"
-stop_server
+stop_server TERM
 
 # --- mistakes
 is_refused "There is no partition 3" --partition=3 gpt.qcow2

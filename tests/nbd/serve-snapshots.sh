@@ -31,14 +31,14 @@ for which in first 1 snapshot.id=1 snapshot.name=first,snapshot.id=1; do
     run_ok nbdinfo "$URI"
     grep -q 'is_read_only: true' <<<"$OUT" || fail "a snapshot can be written to"
     qemu_io -r -f raw -c 'read -q -P 1 0 1M' "$URI"
-    stop_server
+    stop_server TERM
 done
 start_server -t --load-snapshot=second -f qcow2 disk.qcow2
 qemu_io -r -f raw -c 'read -q -P 2 0 1M' "$URI"
-stop_server
+stop_server TERM
 start_server -t --export name=x,file=disk.qcow2,snapshot=first
 qemu_io -r -f raw -c 'read -q -P 1 0 1M' "$(uri x)"
-stop_server
+stop_server TERM
 
 # --- all of them beside the image; the second one of a name is named by its id
 start_server -t -e 0 --snapshots -x disk disk.qcow2
@@ -48,7 +48,7 @@ qemu_io -r -f raw -c 'read -q -P 1 0 1M' -c 'read -q -P 0 1M 1M' "$(uri disk@fir
 qemu_io -r -f raw -c 'read -q -P 2 0 1M' "$(uri disk@3)"
 run_ok nbdcopy "$(uri disk@first)" first.raw
 run_fails 1 'ermission|ead.only' qemu-io -f raw -c 'write 0 1k' "$(uri disk@first)"
-stop_server
+stop_server TERM
 run_ok qemu-img check -q disk.qcow2
 run_ok "$BYRE" convert -l first -f qcow2 -O raw disk.qcow2 wanted.raw
 assert_same_file wanted.raw first.raw
@@ -58,7 +58,7 @@ start_server -t -e 0 --export name=a,file=disk.qcow2,snapshots=on,read-only --ex
     --export name=c,file=disk.qcow2,snapshot=1
 assert_equal 'a a@3 a@first a@second b c' "$(exports)"
 run_fails 1 'no export named' nbdinfo --size "$(uri b@first)"
-stop_server
+stop_server TERM
 
 is_refused() { # MESSAGE OPTION...
     local message=$1
