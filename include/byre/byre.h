@@ -15,6 +15,7 @@
 #include "byre/error.h"
 #include "byre/extent.h"
 #include "byre/info.h"
+#include "byre/partition.h"
 #include "byre/snapshot.h"
 
 #endif

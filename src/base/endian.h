@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Big-endian access to unaligned bytes: how every number of a qcow2 image is stored.
+ * Access to unaligned bytes: big-endian, as every number of a qcow2 image is stored, and little-endian, as those of
+ * partition tables are.
  */
 #ifndef BYRE_BASE_ENDIAN_H
 #define BYRE_BASE_ENDIAN_H
@@ -45,6 +46,33 @@ static inline void byre_put_be32(void *p, uint32_t v)
 static inline void byre_put_be64(void *p, uint64_t v)
 {
     v = htobe64(v);
+    memcpy(p, &v, sizeof v);
+}
+
+static inline uint16_t byre_get_le16(const void *p)
+{
+    uint16_t v;
+    memcpy(&v, p, sizeof v);
+    return le16toh(v);
+}
+
+static inline uint32_t byre_get_le32(const void *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return le32toh(v);
+}
+
+static inline uint64_t byre_get_le64(const void *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return le64toh(v);
+}
+
+static inline void byre_put_le32(void *p, uint32_t v)
+{
+    v = htole32(v);
     memcpy(p, &v, sizeof v);
 }
 

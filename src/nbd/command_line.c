@@ -55,6 +55,7 @@ static const struct byre_option options[] = {
     { OPT_CACHE, "cache", "MODE", "writeback (default), none, writethrough, directsync, unsafe" },
     { OPT_DETECT_ZEROES, "detect-zeroes", "MODE", "what to do with written zeros: off (default), on, unmap" },
     { OPT_DISCARD, "discard", "MODE", "what to do with trims: ignore (off) or unmap (on, default)" },
+    BYRE_NBD_EXPORT_OPTIONS
     { OPT_FORK, "fork", NULL, "go to the background once clients can come" },
     { OPT_HANDSHAKE_LIMIT, "handshake-limit", "SECONDS", "that a handshake may take (default: 10; 0: any)" },
     { OPT_IMAGE_OPTS, "image-opts", NULL, "the image is given by options" },
@@ -71,7 +72,7 @@ static const struct byre_option options[] = {
 
 const struct byre_verb byre_verb_serve = {
     .name = "serve",
-    .operands = "IMAGE",
+    .operands = "[IMAGE]",
     .summary = "Serves a disk over the NBD protocol.",
     .options = options,
 };
@@ -196,7 +197,7 @@ static int read_option(int id, const char *text, struct byre_nbd_command_line *l
     case 't': line->persistent = true; break;
     case 'v': line->verbose = true; break;
     case 'x': line->export_named = true; return read_name("export name", text, &line->export_name);
-    default: return read_long(id, text, line);
+    default: return byre_nbd_export_argument(&line->exports, id, text) ? 0 : read_long(id, text, line);
     }
     return 0;
 }
@@ -206,6 +207,7 @@ void byre_nbd_command_line_done(struct byre_nbd_command_line *line)
     vec_done(&line->bitmaps);
     vec_done(&line->sockets);
     vec_done(&line->vsocks);
+    byre_nbd_export_arguments_done(&line->exports);
 }
 
 static int check(const struct byre_nbd_command_line *line)
@@ -215,6 +217,14 @@ static int check(const struct byre_nbd_command_line *line)
         return -1;
     }
     return 0;
+}
+
+/* One image, unless there are other exports, or there is nothing to be served. */
+static bool operands_fit(const struct byre_nbd_command_line *line, int count)
+{
+    if (line->list)
+        return count == 0;
+    return count == 1 || (count == 0 && !line->disconnect && byre_nbd_export_arguments_given(&line->exports));
 }
 
 int byre_nbd_command_line_read(int argc, char **argv, struct byre_nbd_command_line *ret_line, int *ret_exit_code)
@@ -240,7 +250,7 @@ int byre_nbd_command_line_read(int argc, char **argv, struct byre_nbd_command_li
     line->discard_ignored = line->discard_ignored || (byre_program_is_qemu() && !line->discard_given);
     if (byre_nbd_command_line_check_process(line, argc - parser.operand) < 0)
         return -1;
-    if (argc - parser.operand != !line->list) {
+    if (!operands_fit(line, argc - parser.operand)) {
         byre_complain_usage("Expecting the name of one image");
         return -1;
     }
@@ -249,5 +259,7 @@ int byre_nbd_command_line_read(int argc, char **argv, struct byre_nbd_command_li
     line->open.writable = !line->read_only;
     line->open.secrets = byre_objects_secrets();
     line->open.protocol_backing = byre_argument_protocol_backing(line->open.protocol_backing);
-    return check(line) < 0 ? -1 : byre_nbd_tls_choose(&line->tls, line->list);
+    if (check(line) < 0 || byre_nbd_exports_check(line) < 0)
+        return -1;
+    return byre_nbd_tls_choose(&line->tls, line->list);
 }

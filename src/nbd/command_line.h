@@ -11,6 +11,7 @@
 #include "byre/disk.h"
 #include "byre/queue.h"
 #include "cli/options.h"
+#include "nbd/command_line_exports.h"
 #include "nbd/command_line_tls.h"
 
 typedef VEC(const char *) byre_nbd_words;
@@ -30,6 +31,7 @@ struct byre_nbd_command_line {
     unsigned clients_max, handshake_seconds;
     VEC(const char *) bitmaps;
     struct byre_nbd_tls_choice tls;
+    struct byre_nbd_export_arguments exports;
     char node_options[64];      /* of --discard: for open.options */
 };
 

@@ -122,7 +122,8 @@ static bool has_room(const struct byre_nbd_connection *connection)
 /* Is there a use for more of what comes, in this round? */
 static bool wants_input(const struct byre_nbd_connection *connection)
 {
-    return connection->incoming || (has_room(connection) && connection->in_round < ROUND_MAX);
+    return !connection->asking &&
+           (connection->incoming || (has_room(connection) && connection->in_round < ROUND_MAX));
 }
 
 static void start(struct byre_nbd_connection *connection, struct byre_nbd_op *op)
@@ -147,6 +148,7 @@ static struct byre_nbd_op *new_op(struct byre_nbd_connection *connection, const 
     op->owner = connection;
     op->terms = &connection->terms;
     op->request = *request;
+    op->request.goff += connection->terms.export->offset; /* of the disk, from here on; it may wrap, and back again */
     connection->in_flight++;
     byre_nbd_tally_add(&connection->lane->tally->taken, 1);
     return op;
@@ -289,6 +291,28 @@ static void shake_hands(struct byre_nbd_connection *connection)
     }
 }
 
+/* For an export that is not open; until then it counts as a request under way. */
+static void ask(struct byre_nbd_connection *connection)
+{
+    connection->asking = true;
+    connection->in_flight++;
+    byre_nbd_loop_ask(connection->loop, connection, connection->negotiation.ask);
+}
+
+void byre_nbd_connection_answer(struct byre_nbd_connection *connection)
+{
+    struct byre_nbd_shared *shared = byre_nbd_loop_shared(connection->loop);
+    const struct byre_nbd_ask *answer = connection->negotiation.ask;
+
+    if (answer->rc < 0 && answer->rc != -ENOENT && shared->complain)
+        shared->complain(shared->opaque, answer->err.text);
+    connection->asking = false;
+    connection->in_flight--;
+    byre_nbd_negotiation_answered(&connection->negotiation);
+    byre_nbd_connection_go_on(connection);
+    byre_nbd_loop_mark(connection->loop, connection);
+}
+
 static void negotiate(struct byre_nbd_connection *connection)
 {
     struct byre_nbd_negotiation *negotiation = &connection->negotiation;
@@ -306,6 +330,8 @@ static void negotiate(struct byre_nbd_connection *connection)
         start_tls(connection);
     else if (negotiation->phase == BYRE_NBD_PHASE_TRANSMIT)
         start_transmission(connection);
+    else if (negotiation->phase == BYRE_NBD_PHASE_WAIT)
+        ask(connection);
 }
 
 size_t byre_nbd_connection_waiting(const struct byre_nbd_connection *connection)

@@ -22,6 +22,7 @@ struct byre_nbd_connection {
     uint32_t watched;      /* EPOLLIN, EPOLLOUT */
     uint64_t deadline;     /* of the handshake: CLOCK_MONOTONIC nanoseconds; 0: none */
     bool greeting_over;    /* the transmission phase is there */
+    bool asking;           /* for an export that is not open: nothing is read until it is */
     bool deaf;             /* nothing more is read */
     bool broken;           /* nothing can be sent any more */
     bool marked, greets;   /* in these lists of the loop's */
@@ -53,6 +54,8 @@ void byre_nbd_connection_go_on(struct byre_nbd_connection *connection);
 size_t byre_nbd_connection_waiting(const struct byre_nbd_connection *connection);
 /* An op is done. */
 void byre_nbd_connection_finish(struct byre_nbd_connection *connection, struct byre_nbd_op *op);
+/* What it asked for in negotiation.ask is there, or is not to be had. */
+void byre_nbd_connection_answer(struct byre_nbd_connection *connection);
 /* Sends what is there to be sent, and says what of the socket to wait for. */
 void byre_nbd_connection_send(struct byre_nbd_connection *connection);
 /* Nothing more is taken from the client.  `why`: NULL if that is as it should be. */

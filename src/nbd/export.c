@@ -14,6 +14,7 @@
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "byre/bitmap.h"
+#include "nbd/keeper.h"
 #include "nbd/protocol.h"
 
 #define BLOCK_PREFERRED 4096u
@@ -126,8 +127,8 @@ static int fill_in(struct byre_nbd_export *export, const struct byre_nbd_export_
     return options->allocation_depth ? add_context(export, BYRE_NBD_CONTEXT_DEPTH, "qemu:allocation-depth") : 0;
 }
 
-int byre_nbd_export_new(struct byre_disk *disk, const struct byre_nbd_export_options *options,
-                        struct byre_nbd_export **ret_export, struct byre_error *err)
+static int make_export(struct byre_disk *disk, const struct byre_nbd_export_options *options,
+                       struct byre_nbd_export **ret_export, struct byre_error *err)
 {
     struct byre_nbd_export *export = calloc(1, sizeof *export);
     int rc = !export || fill_in(export, options) < 0 ? no_memory(err) : add_bitmaps(export, options, disk, err);
@@ -135,17 +136,41 @@ int byre_nbd_export_new(struct byre_disk *disk, const struct byre_nbd_export_opt
     if (rc < 0) {
         if (export)
             export_free(export);
-        (void)byre_close(disk, NULL);
         return rc;
     }
     export->references = 1;
     export->disk = disk;
+    export->base = options->base ? byre_nbd_export_ref(options->base) : NULL;
     export->size = byre_get_size(disk);
     export->flags = flags_of(options);
     export->block_min = 1;
     export->block_preferred = BLOCK_PREFERRED;
     export->block_max = BLOCK_MAX;
     *ret_export = export;
+    return 0;
+}
+
+int byre_nbd_export_new(struct byre_disk *disk, const struct byre_nbd_export_options *options,
+                        struct byre_nbd_export **ret_export, struct byre_error *err)
+{
+    int rc = make_export(disk, options, ret_export, err);
+
+    if (rc < 0)
+        (void)byre_close(disk, NULL);
+    return rc;
+}
+
+int byre_nbd_export_new_part(const struct byre_nbd_export_options *options, uint64_t offset, uint64_t length,
+                             struct byre_nbd_export **ret_export, struct byre_error *err)
+{
+    struct byre_nbd_export *part;
+    int rc = make_export(options->base->disk, options, &part, err);
+
+    if (rc < 0)
+        return rc;
+    part->offset = options->base->offset + offset;
+    part->size = length;
+    *ret_export = part;
     return 0;
 }
 
@@ -157,12 +182,25 @@ struct byre_nbd_export *byre_nbd_export_ref(struct byre_nbd_export *export)
 
 int byre_nbd_export_unref(struct byre_nbd_export *export, struct byre_error *err)
 {
-    int rc;
+    int rc = 0;
 
-    if (!export || atomic_fetch_sub_explicit(&export->references, 1, memory_order_acq_rel) > 1)
-        return 0;
-    rc = byre_close(export->disk, err);
-    export_free(export);
+    while (export) {
+        struct byre_nbd_export *base = export->base;
+
+        if (export->record) {
+            byre_nbd_keeper_release(export);
+            return rc;
+        }
+        if (atomic_fetch_sub_explicit(&export->references, 1, memory_order_acq_rel) > 1)
+            return rc;
+        if (!base || base->disk != export->disk) {
+            int closed = byre_close(export->disk, rc == 0 ? err : NULL);
+
+            rc = rc < 0 ? rc : closed;
+        }
+        export_free(export);
+        export = base;
+    }
     return rc;
 }
 
@@ -184,6 +222,11 @@ int byre_nbd_exports_done(struct byre_nbd_exports *exports, struct byre_error *e
         rc = rc < 0 ? rc : closed;
     }
     vec_done(&exports->list);
+    if (exports->keeper) {
+        int closed = byre_nbd_keeper_free(STEAL(exports->keeper), rc == 0 ? err : NULL);
+
+        rc = rc < 0 ? rc : closed;
+    }
     pthread_mutex_destroy(&exports->mutex);
     return rc;
 }
@@ -230,7 +273,7 @@ int byre_nbd_exports_add(struct byre_nbd_exports *exports, struct byre_nbd_expor
     return 0;
 }
 
-struct byre_nbd_export *byre_nbd_exports_find(struct byre_nbd_exports *exports, const void *name, size_t length)
+static struct byre_nbd_export *find_in_list(struct byre_nbd_exports *exports, const void *name, size_t length)
 {
     bool found;
     size_t at;
@@ -240,13 +283,40 @@ struct byre_nbd_export *byre_nbd_exports_find(struct byre_nbd_exports *exports, 
     return found ? byre_nbd_export_ref(exports->list.ptr[at]) : NULL;
 }
 
-int byre_nbd_exports_each(struct byre_nbd_exports *exports,
-                          int (*each)(void *opaque, const struct byre_nbd_export *export), void *opaque)
+struct byre_nbd_export *byre_nbd_exports_find(struct byre_nbd_exports *exports, const void *name, size_t length)
+{
+    struct byre_nbd_export *export = find_in_list(exports, name, length);
+
+    if (!export && exports->keeper)
+        export = byre_nbd_keeper_find(exports->keeper, name, length);
+    return export;
+}
+
+static int each_in_list(struct byre_nbd_exports *exports,
+                        int (*each)(void *opaque, const char *name, const char *description), void *opaque)
 {
     int rc = 0;
 
     LOCK_SCOPE(&exports->mutex);
     for (size_t i = 0; i < exports->list.len && rc == 0; i++)
-        rc = each(opaque, exports->list.ptr[i]);
+        rc = each(opaque, exports->list.ptr[i]->name, exports->list.ptr[i]->description);
     return rc;
+}
+
+int byre_nbd_exports_each(struct byre_nbd_exports *exports,
+                          int (*each)(void *opaque, const char *name, const char *description), void *opaque)
+{
+    int rc = each_in_list(exports, each, opaque);
+
+    return rc || !exports->keeper ? rc : byre_nbd_keeper_each(exports->keeper, each, opaque);
+}
+
+void byre_nbd_exports_each_open(struct byre_nbd_exports *exports,
+                                void (*each)(void *opaque, struct byre_nbd_export *export), void *opaque)
+{
+    LOCK_SCOPE(&exports->mutex);
+    for (size_t i = 0; i < exports->list.len; i++)
+        each(opaque, exports->list.ptr[i]);
+    if (exports->keeper)
+        byre_nbd_keeper_each_open(exports->keeper, each, opaque);
 }

@@ -43,6 +43,7 @@ struct byre_nbd_loop {
     VEC(int) adopted;         /* under it: new sockets */
     struct byre_nbd_op *done; /* under it: what workers have done */
     bool stop, cut;           /* under it */
+    struct byre_nbd_ask *answered; /* under it: what the keeper has done */
 };
 
 static void wake(struct byre_nbd_loop *loop)
@@ -119,6 +120,25 @@ void byre_nbd_loop_run_slow(struct byre_nbd_loop *loop, struct byre_nbd_op *op)
 {
     op->job.run = run_slow;
     byre_pool_submit(loop->shared->pool, &op->job);
+}
+
+/* A thread of the keeper's: back to the loop. */
+static void take_answer(struct byre_nbd_ask *ask)
+{
+    struct byre_nbd_loop *loop = ((struct byre_nbd_connection *)ask->owner)->loop;
+
+    pthread_mutex_lock(&loop->mutex);
+    ask->next = loop->answered;
+    loop->answered = ask;
+    wake(loop); /* under the mutex, as in run_slow */
+    pthread_mutex_unlock(&loop->mutex);
+}
+
+void byre_nbd_loop_ask(struct byre_nbd_loop *loop, struct byre_nbd_connection *connection, struct byre_nbd_ask *ask)
+{
+    ask->owner = connection;
+    ask->done = take_answer;
+    byre_nbd_keeper_ask(loop->shared->exports->keeper, ask);
 }
 
 /* --- lanes ------------------------------------------------------------------------------------------------- */
@@ -275,6 +295,7 @@ static void add_connection(struct byre_nbd_loop *loop, int fd)
 static void take_from_others(struct byre_nbd_loop *loop)
 {
     struct byre_nbd_op *done, *next;
+    struct byre_nbd_ask *answered, *next_answered;
     VEC(int) adopted = VEC_INIT;
     uint64_t count;
 
@@ -282,6 +303,7 @@ static void take_from_others(struct byre_nbd_loop *loop)
         ;
     pthread_mutex_lock(&loop->mutex);
     done = STEAL(loop->done);
+    answered = STEAL(loop->answered);
     adopted.ptr = loop->adopted.ptr;
     adopted.len = loop->adopted.len;
     memset(&loop->adopted, 0, sizeof loop->adopted);
@@ -294,6 +316,10 @@ static void take_from_others(struct byre_nbd_loop *loop)
     for (; done; done = next) {
         next = done->next;
         byre_nbd_connection_finish(done->owner, done);
+    }
+    for (; answered; answered = next_answered) {
+        next_answered = answered->next;
+        byre_nbd_connection_answer(answered->owner);
     }
 }
 

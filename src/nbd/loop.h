@@ -12,6 +12,7 @@
 #include <sys/queue.h>
 
 #include "nbd/authz.h"
+#include "nbd/keeper.h"
 #include "nbd/op.h"
 #include "nbd/tls_creds.h"
 
@@ -62,6 +63,8 @@ struct byre_nbd_lane *byre_nbd_loop_lane(struct byre_nbd_loop *loop, struct byre
 void byre_nbd_loop_leave_lane(struct byre_nbd_loop *loop, struct byre_nbd_lane *lane);
 /* Gives an op to a worker, which gives it back to the loop. */
 void byre_nbd_loop_run_slow(struct byre_nbd_loop *loop, struct byre_nbd_op *op);
+/* Has the keeper asked, for the connection: byre_nbd_connection_answer follows. */
+void byre_nbd_loop_ask(struct byre_nbd_loop *loop, struct byre_nbd_connection *connection, struct byre_nbd_ask *ask);
 /* An op, new or used before; NULL: no memory.  And back. */
 struct byre_nbd_op *byre_nbd_loop_take_op(struct byre_nbd_loop *loop);
 void byre_nbd_loop_give_op(struct byre_nbd_loop *loop, struct byre_nbd_op *op);

@@ -22,28 +22,6 @@
 /* GnuTLS is set up where it is used. */
 GNUTLS_SKIP_GLOBAL_INIT
 
-static int add_export(const struct byre_nbd_command_line *line, struct byre_nbd_exports *exports)
-{
-    const struct byre_nbd_export_options options = {
-        .name = line->export_name,
-        .description = line->description,
-        .read_only = line->read_only,
-        .shared = line->clients_max != 1,
-        .allocation_depth = line->allocation_depth,
-        .bitmaps = line->bitmaps.ptr,
-        .bitmap_count = line->bitmaps.len,
-    };
-    struct byre_error err = BYRE_ERROR_INIT;
-    struct byre_nbd_export *export;
-    struct byre_disk *disk;
-
-    if (byre_argument_open(line->image, line->image_opts, &line->open, &disk) < 0)
-        return 1;
-    if (byre_nbd_export_new(disk, &options, &export, &err) < 0 || byre_nbd_exports_add(exports, export, &err) < 0)
-        return byre_complain_error(&err, "%s", "");
-    return 0;
-}
-
 static int complain(const struct byre_error *err)
 {
     return byre_complain_error(err, "%s", "");
@@ -94,6 +72,7 @@ struct session {
     struct byre_nbd_background *background;
     const struct byre_nbd_notify *notify;
     struct byre_nbd_device device; /* with -c */
+    struct byre_nbd_directory *directory; /* with --export-dir */
     bool pid_file_written;
 };
 
@@ -138,6 +117,16 @@ static void stopping(void *opaque)
     byre_nbd_device_stop(&session->device);
 }
 
+/* SIGHUP: for what is in the directory now. */
+static void rescan(void *opaque)
+{
+    const struct session *session = opaque;
+    struct byre_error err = BYRE_ERROR_INIT;
+
+    if (byre_nbd_directory_rescan(session->directory, &err) < 0)
+        complain(&err);
+}
+
 static int serve(struct session *session, struct byre_nbd_exports *exports, const byre_nbd_sockets *sockets,
                  int signal_fd)
 {
@@ -157,6 +146,7 @@ static int serve(struct session *session, struct byre_nbd_exports *exports, cons
         .complain = line->verbose ? complain_of_client : NULL,
         .started = started,
         .stopping = stopping,
+        .reload = session->directory ? rescan : NULL,
         .report = print_statistics,
         .opaque = session,
     };
@@ -181,7 +171,7 @@ static int run(struct session *session, byre_nbd_sockets *sockets)
         return byre_complain("Failed to create a signalfd: %s", strerror(-signal_fd));
     byre_nbd_raise_file_limit();
     byre_nbd_exports_init(&exports);
-    exit_code = add_export(line, &exports);
+    exit_code = byre_nbd_exports_open(line, &exports, &session->directory);
     if (exit_code == 0)
         exit_code = listen_at(line, sockets);
     if (exit_code == 0)

@@ -151,7 +151,7 @@ size_t byre_nbd_put_chunk(uint8_t *head, const struct byre_nbd_terms *terms, con
         byre_put_be32(head + 16, (uint32_t)length);
         return NBD_CHUNK_BYTES;
     }
-    byre_put_be64(head + 16, request->goff);
+    byre_put_be64(head + 16, request->goff - terms->export->offset);
     byre_put_be64(head + 24, length);
     return NBD_EXTENDED_REPLY_BYTES;
 }

@@ -149,10 +149,9 @@ int byre_nbd_meta_context(struct byre_nbd_negotiation *negotiation, uint32_t typ
     if (name_length > NBD_NAME_MAX)
         return byre_nbd_put_error(out, type, NBD_REP_ERR_TOO_BIG, "a name of %u bytes: %u are the most", name_length,
                                   NBD_NAME_MAX);
-    export = byre_nbd_exports_find(negotiation->exports, name, name_length);
-    if (!export)
-        return byre_nbd_put_error(out, type, NBD_REP_ERR_UNKNOWN, "export '%.*s' not present",
-                                  (int)(name_length < 128 ? name_length : 128), name);
+    rc = byre_nbd_negotiation_find(negotiation, name, name_length, &export);
+    if (rc < 0)
+        return rc == -ENOENT ? byre_nbd_put_error(out, type, NBD_REP_ERR_UNKNOWN, "%s", negotiation->trouble) : rc;
     choice.export = export;
     rc = choose(negotiation, &reader, &choice, out);
     if (type == NBD_OPT_SET_META_CONTEXT && negotiation->context_count)

@@ -13,7 +13,9 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/cleanup.h"
 #include "base/endian.h"
+#include "nbd/keeper.h"
 #include "nbd/meta_context.h"
 #include "nbd/protocol.h"
 
@@ -101,6 +103,7 @@ static void forget(struct byre_nbd_negotiation *negotiation)
 void byre_nbd_negotiation_done(struct byre_nbd_negotiation *negotiation)
 {
     forget(negotiation);
+    byre_nbd_ask_free(STEAL(negotiation->ask));
     (void)byre_nbd_export_unref(negotiation->export, NULL);
     negotiation->export = NULL;
 }
@@ -108,6 +111,7 @@ void byre_nbd_negotiation_done(struct byre_nbd_negotiation *negotiation)
 void byre_nbd_negotiation_secured(struct byre_nbd_negotiation *negotiation)
 {
     forget(negotiation);
+    byre_nbd_ask_free(STEAL(negotiation->ask));
     negotiation->replies = BYRE_NBD_REPLIES_SIMPLE;
     negotiation->secure = true;
     negotiation->phase = BYRE_NBD_PHASE_OPTIONS;
@@ -144,6 +148,7 @@ static void choose(struct byre_nbd_negotiation *negotiation, struct byre_nbd_exp
         negotiation->context_count = 0;
     negotiation->export = export;
     negotiation->phase = BYRE_NBD_PHASE_TRANSMIT;
+    byre_nbd_ask_free(STEAL(negotiation->ask));
 }
 
 static int option_export_name(struct byre_nbd_negotiation *negotiation, const struct option *option,
@@ -155,9 +160,9 @@ static int option_export_name(struct byre_nbd_negotiation *negotiation, const st
 
     if (option->length > NBD_NAME_MAX)
         return end(negotiation, "the name of the export is too long");
-    export = byre_nbd_exports_find(negotiation->exports, option->data, option->length);
-    if (!export)
-        return end(negotiation, "there is no export of that name");
+    rc = byre_nbd_negotiation_find(negotiation, option->data, option->length, &export);
+    if (rc < 0)
+        return rc == -ENOENT ? end(negotiation, "there is no export of that name") : rc;
     byre_put_be64(answer, export->size);
     byre_put_be16(answer + 8, byre_nbd_negotiation_flags(negotiation, export));
     rc = put(out, answer, negotiation->no_zeroes ? 10 : sizeof answer);
@@ -229,10 +234,10 @@ static int option_go(struct byre_nbd_negotiation *negotiation, const struct opti
     if (length > NBD_NAME_MAX)
         return byre_nbd_put_error(out, option->type, NBD_REP_ERR_TOO_BIG, "a name of %u bytes: %u are the most",
                                   length, NBD_NAME_MAX);
-    export = byre_nbd_exports_find(negotiation->exports, option->data + 4, length);
-    if (!export)
-        return byre_nbd_put_error(out, option->type, NBD_REP_ERR_UNKNOWN, "export '%.*s' not present",
-                                  (int)MIN(length, 128u), (const char *)option->data + 4);
+    rc = byre_nbd_negotiation_find(negotiation, option->data + 4, length, &export);
+    if (rc < 0)
+        return rc == -ENOENT
+                   ? byre_nbd_put_error(out, option->type, NBD_REP_ERR_UNKNOWN, "%s", negotiation->trouble) : rc;
     rc = put_infos(negotiation, option->type, export, option->data + 6 + length, count, out);
     if (rc == 0)
         rc = ack(out, option->type);
@@ -249,19 +254,19 @@ struct listing {
     byre_nbd_bytes *out;
 };
 
-static int list_export(void *opaque, const struct byre_nbd_export *export)
+static int list_export(void *opaque, const char *name_text, const char *description_text)
 {
     struct listing *listing = opaque;
-    size_t name = strlen(export->name), description = export->description ? strlen(export->description) : 0;
+    size_t name = strlen(name_text), description = description_text ? strlen(description_text) : 0;
     uint8_t *bytes = malloc(4 + name + description);
     int rc;
 
     if (!bytes)
         return -ENOMEM;
     byre_put_be32(bytes, (uint32_t)name);
-    memcpy(bytes + 4, export->name, name);
+    memcpy(bytes + 4, name_text, name);
     if (description)
-        memcpy(bytes + 4 + name, export->description, description);
+        memcpy(bytes + 4 + name, description_text, description);
     rc = byre_nbd_put_reply(listing->out, NBD_OPT_LIST, NBD_REP_SERVER, bytes, 4 + name + description);
     free(bytes);
     return rc;
@@ -394,6 +399,11 @@ static int take_option(struct byre_nbd_negotiation *negotiation, const uint8_t *
     if (refuse(negotiation, option.type, out, &rc))
         return rc;
     rc = do_option(negotiation, &option, out);
+    if (rc == -EINPROGRESS) {
+        negotiation->phase = BYRE_NBD_PHASE_WAIT;
+        *ret_used = 0;
+        return 0;
+    }
     if (rc == 0 && negotiation->phase == BYRE_NBD_PHASE_TLS && length > *ret_used)
         return end(negotiation, "bytes in the clear behind STARTTLS"); /* N3 */
     return rc;

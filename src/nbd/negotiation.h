@@ -25,6 +25,7 @@ enum byre_nbd_tls {
 enum byre_nbd_phase {
     BYRE_NBD_PHASE_FLAGS,    /* the client's flags are awaited */
     BYRE_NBD_PHASE_OPTIONS,
+    BYRE_NBD_PHASE_WAIT,     /* the caller has `ask` answered, and calls byre_nbd_negotiation_answered */
     BYRE_NBD_PHASE_TLS,      /* the caller starts TLS, and calls byre_nbd_negotiation_secured */
     BYRE_NBD_PHASE_TRANSMIT, /* agreed: `export` and the rest is what counts from now on */
     BYRE_NBD_PHASE_END,      /* the session is over, once what was put out is sent */
@@ -37,6 +38,8 @@ enum byre_nbd_replies {
 };
 
 #define BYRE_NBD_CONTEXTS_MAX 64u
+
+struct byre_nbd_ask; /* keeper.h */
 
 struct byre_nbd_negotiation {
     struct byre_nbd_exports *exports; /* the caller's */
@@ -51,6 +54,8 @@ struct byre_nbd_negotiation {
     uint32_t contexts[BYRE_NBD_CONTEXTS_MAX];       /* their ids */
     unsigned context_count;
     struct byre_nbd_export *export;                 /* the chosen one, referred to */
+    struct byre_nbd_ask *ask;                       /* for an export that was not open; or NULL */
+    char trouble[200];                              /* why there is no such export, for people */
     const char *why;                                /* of the end; NULL: the client wanted it */
 };
 
@@ -72,6 +77,16 @@ int byre_nbd_negotiation_feed(struct byre_nbd_negotiation *negotiation, const ui
 
 /* TLS is there: goes on after the phase TLS. */
 void byre_nbd_negotiation_secured(struct byre_nbd_negotiation *negotiation);
+
+/* What was asked for was answered: goes on after the phase WAIT, with the option that it was for. */
+void byre_nbd_negotiation_answered(struct byre_nbd_negotiation *negotiation);
+
+/*
+ * For the parts of the handshake: a reference to an export.  -ENOENT: there is none, or it cannot be opened, and
+ * `trouble` says so; -EINPROGRESS: it is to be asked for, and the option is done again after that.  -ENOMEM.
+ */
+int byre_nbd_negotiation_find(struct byre_nbd_negotiation *negotiation, const void *name, size_t length,
+                              struct byre_nbd_export **ret_export);
 
 /* The transmission flags of what was agreed. */
 uint16_t byre_nbd_negotiation_flags(const struct byre_nbd_negotiation *negotiation,

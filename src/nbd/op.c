@@ -126,7 +126,7 @@ static void add_chunk(struct byre_nbd_op *op, const struct byre_place *place, bo
                                    hole ? NBD_CHUNK_OFFSET_HOLE : NBD_CHUNK_OFFSET_DATA,
                                    hole ? 12 : 8 + place->length);
 
-    byre_put_be64(head + at, place->goff);
+    byre_put_be64(head + at, byre_nbd_op_wire_goff(op, place->goff));
     if (hole)
         byre_put_be32(head + at + 8, (uint32_t)place->length);
     at += hole ? 12 : 8;

@@ -46,6 +46,12 @@ int byre_nbd_op_make_room(struct byre_nbd_op *op, size_t length);
 /* Frees it with all it has.  NULL is allowed. */
 void byre_nbd_op_free(struct byre_nbd_op *op);
 
+/* From an offset in the disk, as op->request.goff is one once the request was judged, to one in the export. */
+static inline uint64_t byre_nbd_op_wire_goff(const struct byre_nbd_op *op, uint64_t goff)
+{
+    return goff - op->terms->export->offset;
+}
+
 /* Is it for a worker? */
 bool byre_nbd_op_is_slow(const struct byre_nbd_op *op);
 /* The request for a queue. */

@@ -199,7 +199,8 @@ static int read_wishes(struct byre_nbd_op *op, uint32_t ids[BYRE_NBD_CONTEXTS_MA
             return byre_error_set(&op->err, -EINVAL, "context %u is there twice", id);
         ids[count++] = id;
     }
-    if (!request->length || !byre_range_within(request->goff, request->length, op->terms->export->size))
+    if (!request->length ||
+        !byre_range_within(byre_nbd_op_wire_goff(op, request->goff), request->length, op->terms->export->size))
         return byre_error_set(&op->err, -EINVAL, "the request reaches past the end");
     *ret_count = count;
     return 0;

@@ -96,13 +96,13 @@ static void put_name(FILE *out, const char *name)
         fputc((unsigned char)*name < ' ' || *name == 0x7f ? '?' : *name, out);
 }
 
-static int put_export(void *opaque, const struct byre_nbd_export *export)
+static void put_export(void *opaque, struct byre_nbd_export *export)
 {
     static const char *const types[BYRE_NBD_TALLY_TYPES] = {
         [NBD_CMD_READ] = "read", [NBD_CMD_WRITE] = "write", [NBD_CMD_FLUSH] = "flush", [NBD_CMD_TRIM] = "trim",
         [NBD_CMD_CACHE] = "cache", [NBD_CMD_WRITE_ZEROES] = "zero", [NBD_CMD_BLOCK_STATUS] = "status",
     };
-    struct sums sums = sum_up((struct byre_nbd_tallies *)&export->tallies); /* locks, changes nothing */
+    struct sums sums = sum_up(&export->tallies);
     FILE *out = opaque;
 
     fputs("export '", out);
@@ -113,7 +113,6 @@ static int put_export(void *opaque, const struct byre_nbd_export *export)
         if (types[i] && sums.requests[i])
             fprintf(out, "  %s: %" PRIu64 " requests, %" PRIu64 " bytes\n", types[i], sums.requests[i], sums.bytes[i]);
     }
-    return 0;
 }
 
 int byre_nbd_statistics_put(const struct byre_nbd_statistics *statistics, struct byre_nbd_exports *exports,
@@ -131,7 +130,7 @@ int byre_nbd_statistics_put(const struct byre_nbd_statistics *statistics, struct
         since[0] = '\0';
     fprintf(out, "since %s: %u connections (%" PRIu64 " ever)\n", since, statistics->connections,
             statistics->accepted);
-    (void)byre_nbd_exports_each(exports, put_export, out);
+    byre_nbd_exports_each_open(exports, put_export, out);
     if (fclose(out) != 0) {
         free(text);
         return -ENOMEM;

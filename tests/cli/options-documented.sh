@@ -25,9 +25,9 @@ tested() {
     local word="${*: -1}" all=("$TEST_TOP"/tests/*/*.sh) own=("$TEST_TOP"/tests/{cli,nbd}/"$1"-*.sh)
     {
         whole_lines "${all[@]}" | grep -E -- "(^|[ \"])($1|\\\$verb\"?) " || true
-        whole_lines "${own[@]}" | grep -E '^ *(for options?|refused|converted|same_code|start_server|start_tcp) ' || true
+        whole_lines "${own[@]}" | grep -E '^ *(for options?|refused|converted|same_code|start_server|start_tcp|is_refused) ' || true
         if [ "$1" = serve ]; then
-            whole_lines "$TEST_TOP"/tests/nbd/*.sh | grep -E "(start_server|start_tcp|\"\\\$SERVER\"|same|same_code|refused) " || true
+            whole_lines "$TEST_TOP"/tests/nbd/*.sh | grep -E "(start_server|start_tcp|\"\\\$SERVER\"|same|same_code|refused|is_refused) " || true
         fi
     } >lines
     grep -qE -- "[ ,\"'\$]$word([ =,\"')]|\$)" lines

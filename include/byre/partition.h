@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The partitions of a disk: GPT (UEFI specification, chapter 5) and MBR with logical partitions, read from the disk
+ * itself and never written.  What does not lie within the disk is told, and is no part of it.
+ */
+#ifndef BYRE_PARTITION_H
+#define BYRE_PARTITION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "byre/error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct byre_disk;
+
+enum byre_partition_table {
+    BYRE_PARTITION_TABLE_NONE,
+    BYRE_PARTITION_TABLE_MBR,
+    BYRE_PARTITION_TABLE_GPT,
+};
+
+struct byre_partition {
+    unsigned number;       /* as Linux counts: from 1 on, logical ones of an MBR from 5 on */
+    uint64_t goff, length; /* bytes, none of them 0 */
+    bool inside;           /* it lies within the disk */
+    char type[37];         /* GPT: a GUID; MBR: "0x83" */
+};
+
+/*
+ * Calls `each` for every partition, in the order of the table, until it returns nonzero, which is returned.  The
+ * extended partition of an MBR, which holds others, is none.  A GPT counts if the MBR is protective or hybrid; where
+ * its first header or its entries are damaged, the copy at the end of the disk is taken.  -EINVAL: both are.  A chain
+ * of logical partitions ends where it makes no sense.  `ret_table` may be NULL.
+ */
+int byre_partitions(struct byre_disk *disk, int (*each)(void *opaque, const struct byre_partition *partition),
+                    void *opaque, enum byre_partition_table *ret_table, struct byre_error *err);
+
+/* The partition of that number.  -ENOENT: there is none; -EINVAL: it reaches past the end of the disk. */
+int byre_partition_find(struct byre_disk *disk, unsigned number, struct byre_partition *ret_partition,
+                        struct byre_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
