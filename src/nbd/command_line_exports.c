@@ -63,6 +63,12 @@ static bool has_snapshot(const struct byre_nbd_export_arguments *arguments)
     return arguments->snapshot.word || arguments->snapshot.list;
 }
 
+bool byre_nbd_export_arguments_used(const struct byre_nbd_export_arguments *arguments)
+{
+    return byre_nbd_export_arguments_given(arguments) || has_snapshot(arguments) || arguments->offset ||
+           arguments->partition || arguments->temporary || arguments->snapshots || arguments->partitions;
+}
+
 /* Options that are about the operand alone. */
 static const char *operand_option(const struct byre_nbd_command_line *line)
 {

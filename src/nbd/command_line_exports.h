@@ -14,7 +14,7 @@
 #include "nbd/directory.h"
 
 enum {
-    BYRE_NBD_OPT_EXPORT = BYRE_OPTION_LONG + 100,
+    BYRE_NBD_OPT_EXPORT = BYRE_OPTION_LONG + 200,
     BYRE_NBD_OPT_EXPORT_DIR,
     BYRE_NBD_OPT_PARTITION,
     BYRE_NBD_OPT_PARTITIONS,
@@ -47,6 +47,8 @@ struct byre_nbd_command_line;
 bool byre_nbd_export_argument(struct byre_nbd_export_arguments *arguments, int id, const char *text);
 /* Is there something to export besides the operand? */
 bool byre_nbd_export_arguments_given(const struct byre_nbd_export_arguments *arguments);
+/* Was any of them given? */
+bool byre_nbd_export_arguments_used(const struct byre_nbd_export_arguments *arguments);
 void byre_nbd_export_arguments_done(struct byre_nbd_export_arguments *arguments);
 
 /* Refuses what does not go together: -1 after a complaint. */

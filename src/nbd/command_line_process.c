@@ -114,7 +114,7 @@ static int check_list(const struct byre_nbd_command_line *line, int count)
 {
     bool of_device = line->connect || line->disconnect || line->export_named || line->description ||
                      line->allocation_depth || line->bitmaps.len || line->open.format || line->cache_given ||
-                     line->aio_given || line->discard_given;
+                     line->aio_given || line->discard_given || byre_nbd_export_arguments_used(&line->exports);
     const struct rule rules[] = {
         { count > 0, "List mode is incompatible with a file name" },
         { line->fork, "List mode is incompatible with forking" },

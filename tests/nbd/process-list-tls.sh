@@ -25,6 +25,8 @@ run_fails 1 '^byre: --tls-authz is for a server, and not for listing' "$SERVER" 
     --object "$(creds psk psk)" --tls-authz=who
 run_fails 1 'TLS is not supported with a host device' "$SERVER" -c /dev/nbd0 --tls-creds=tls \
     --object tls-creds-anon,id=tls,endpoint=server image.qcow2
+run_fails 1 'List mode is incompatible with per-device settings' "$SERVER" -L --export-dir=.
+run_fails 1 'List mode is incompatible with per-device settings' "$SERVER" -L -o 512
 has LIBNBD || exit 0
 
 shared_key psk me 7
