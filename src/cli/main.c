@@ -79,7 +79,11 @@ static int dump_options(void)
 static int run_help(int argc, char **argv)
 {
     const struct byre_verb *verb = argc > 1 ? find_verb(argv[1]) : NULL;
+    char *help[] = { NULL, (char[]){ "--help" }, NULL };
+    int exit_code;
 
+    if (argc > 1 && !verb && byre_sibling_run(argv[1], NULL, 2, help, &exit_code))
+        return exit_code;
     if (argc > 1 && !verb)
         return byre_complain_usage("Command not found: %s", argv[1]);
     if (verb)
@@ -100,7 +104,7 @@ static int run_verb(int argc, char **argv)
         return dump_options();
     if (strcmp(argv[0], "help") == 0)
         return run_help(argc, argv);
-    if (byre_sibling_run(argc, argv, &exit_code))
+    if (byre_sibling_run(argv[0], NULL, argc, argv, &exit_code))
         return exit_code;
     return byre_complain_usage("Command not found: %s", argv[0]);
 }
@@ -115,11 +119,15 @@ static int run_program(int argc, char **argv)
         { "trace", required_argument, NULL, 'T' },
         { NULL, 0, NULL, 0 },
     };
+    int exit_code;
 
     /* qemu-io has no verbs: all of its options are those of the command. */
     if (strcmp(byre_program_name(), "qemu-io") == 0 &&
         !(argc == 2 && (strcmp(argv[1], "-V") == 0 || strcmp(argv[1], "--version") == 0)))
         return byre_verb_io.run(&byre_verb_io, argc, argv);
+    if (strcmp(byre_program_name(), "qemu-nbd") == 0 &&
+        byre_sibling_run("serve", "qemu-nbd", argc, argv, &exit_code))
+        return exit_code;
     opterr = 0;
     switch (getopt_long(argc, argv, shorts, longs, NULL)) {
     case -1:

@@ -40,22 +40,25 @@ static char *find(const char *program)
     return strdup(program);
 }
 
-bool byre_sibling_run(int argc, char **argv, int *ret_exit_code)
+bool byre_sibling_run(const char *verb, const char *name, int argc, char **argv, int *ret_exit_code)
 {
     for (unsigned i = 0; i < ARRAY_LEN(siblings); i++) {
         CLEANUP(free_ptr) char *path = NULL;
         CLEANUP(free_ptr) char **args = NULL;
 
-        if (strcmp(argv[0], siblings[i].verb) != 0)
+        if (strcmp(verb, siblings[i].verb) != 0)
             continue;
         path = find(siblings[i].program);
         args = calloc((size_t)argc + 1, sizeof *args);
         if (!path || !args)
             byre_die_no_memory();
         memcpy(args, argv, (size_t)argc * sizeof *args);
-        args[0] = path;
+        args[0] = name ? strdup(name) : strdup(path);
+        if (!args[0])
+            byre_die_no_memory();
         execvp(path, args);
         *ret_exit_code = byre_complain("Could not execute %s: %s", path, strerror(errno));
+        free(args[0]);
         return true;
     }
     return false;

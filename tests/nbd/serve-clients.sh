@@ -116,5 +116,11 @@ start_server -n -r -f raw -e 2 x.raw
 pid=$(cat pid)
 run_ok nbdinfo --size "$URI"
 await_end "$pid"
-ln -s "$SERVER" qemu-nbd
-run_fails 1 "^qemu-nbd: " ./qemu-nbd
+for program in "$SERVER" "$BYRE"; do
+    ln -sf "$program" qemu-nbd
+    run_fails 1 "^qemu-nbd: " ./qemu-nbd
+done
+run_ok "$BYRE" serve --help
+help=$OUT
+run_ok "$BYRE" help serve
+assert_equal "$help" "$OUT" 'byre help serve'
