@@ -8,9 +8,9 @@
 #include <stdbool.h>
 
 /*
- * Executes the program for the verb, where there is one, with the arguments behind argv[0]; it is called `name`, or by its
- * path if that is NULL.  Does not return then, but with the exit code of a failure in *ret_exit_code and true.  False: the
- * verb is nobody's.
+ * Executes the program for the verb, where there is one, with the arguments behind argv[0]; it is called `name`, or by
+ * its path if that is NULL.  Does not return then, but with the exit code of a failure in *ret_exit_code and true.
+ * False: the verb is nobody's.
  */
 bool byre_sibling_run(const char *verb, const char *name, int argc, char **argv, int *ret_exit_code);
 
