@@ -261,5 +261,5 @@ int byre_nbd_command_line_read(int argc, char **argv, struct byre_nbd_command_li
     line->open.protocol_backing = byre_argument_protocol_backing(line->open.protocol_backing);
     if (check(line) < 0 || byre_nbd_exports_check(line) < 0)
         return -1;
-    return byre_nbd_tls_choose(&line->tls, line->list);
+    return byre_nbd_tls_choose(&line->tls, line->list, line->bind);
 }

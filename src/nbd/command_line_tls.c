@@ -286,18 +286,18 @@ static int choose_mode(struct byre_nbd_tls_choice *choice)
 }
 
 /* Of --tls-hostname and other options that are for one side alone. */
-static int check_side(const struct byre_nbd_tls_choice *choice, bool listing)
+static int check_side(const struct byre_nbd_tls_choice *choice, bool listing, const char *host)
 {
-    if (listing && choice->hostname)
-        return byre_complain("--tls-hostname: libnbd knows the name that is given by -b, and no other one");
+    if (listing && choice->hostname && (!host || strcmp(choice->hostname, host) != 0))
+        return byre_complain("--tls-hostname: libnbd wants the certificate to be that of -b's host, and of no other one");
     if (listing && (choice->authz_id || choice->mode))
         return byre_complain("%s is for a server, and not for listing", choice->authz_id ? "--tls-authz" : "--tls");
-    if (choice->hostname)
+    if (choice->hostname && !listing)
         return byre_complain("TLS hostname is only supported with export list");
     return 0;
 }
 
-int byre_nbd_tls_choose(struct byre_nbd_tls_choice *choice, bool listing)
+int byre_nbd_tls_choose(struct byre_nbd_tls_choice *choice, bool listing, const char *host)
 {
     const char *alone = choice->hostname ? "--tls-hostname" : choice->authz_id ? "--tls-authz"
                         : choice->mode ? "--tls" : NULL;
@@ -309,7 +309,7 @@ int byre_nbd_tls_choose(struct byre_nbd_tls_choice *choice, bool listing)
     }
     if (!choice->creds_id)
         return 0;
-    if (check_side(choice, listing) != 0 || choose_creds(choice, listing) != 0 || choose_mode(choice) != 0 ||
+    if (check_side(choice, listing, host) != 0 || choose_creds(choice, listing) != 0 || choose_mode(choice) != 0 ||
         (choice->authz_id && choose_authz(choice) != 0))
         return -1;
     return 0;

@@ -28,8 +28,9 @@ struct byre_nbd_tls_choice {
 /* Before the options are read: --object knows these kinds from now on. */
 void byre_nbd_objects_know(void);
 
-/* After that: what was chosen, for a server, or for listing the exports of one.  0, or -1 after a complaint. */
-int byre_nbd_tls_choose(struct byre_nbd_tls_choice *choice, bool listing);
+/* After that: what was chosen, for a server, or for listing the exports of one at `host` (NULL: at a UNIX socket, or
+ * none was given).  0, or -1 after a complaint. */
+int byre_nbd_tls_choose(struct byre_nbd_tls_choice *choice, bool listing, const char *host);
 
 /* Releases the objects. */
 void byre_nbd_objects_done(void);

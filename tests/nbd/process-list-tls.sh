@@ -17,7 +17,7 @@ run_fails 1 'Expected TLS credentials for a server endpoint' "$SERVER" --tls-cre
     --object "$(creds psk psk)" image.qcow2
 run_fails 1 "Parameter 'priority' has no effect with endpoint=client" "$SERVER" -L --tls-creds=tls \
     --object "$(creds psk psk),priority=NORMAL"
-run_fails 1 '^byre: --tls-hostname: libnbd knows the name that is given by -b' "$SERVER" -L --tls-creds=tls \
+run_fails 1 '^byre: --tls-hostname: libnbd wants the certificate to be that of -b' "$SERVER" -L --tls-creds=tls \
     --object "$(creds psk psk)" --tls-hostname=other
 run_fails 1 '^byre: --tls is for a server, and not for listing' "$SERVER" -L --tls-creds=tls \
     --object "$(creds psk psk)" --tls=allow
@@ -52,6 +52,9 @@ kept distrust stranger '' client
 start_tcp -t -r -e 0 -x hidden --object tls-creds-x509,id=tls,dir=server,endpoint=server --tls-creds=tls image.qcow2
 run_ok "$SERVER" -L -b localhost -p "$PORT" --tls-creds=tls --object "$(creds x509 client)"
 assert_match "export: 'hidden'" "$OUT"
+run_ok "$SERVER" -L -b localhost -p "$PORT" --tls-creds=tls --object "$(creds x509 client)" --tls-hostname=localhost
+run_fails 1 'of no other one' "$SERVER" -L -b 127.0.0.1 -p "$PORT" --tls-creds=tls --object "$(creds x509 client)" \
+    --tls-hostname=localhost
 run_fails 1 certificate "$SERVER" -L -b localhost -p "$PORT" --tls-creds=tls --object "$(creds x509 distrust)"
 run_fails 1 certificate "$SERVER" -L -b 127.0.0.1 -p "$PORT" --tls-creds=tls --object "$(creds x509 client)"
 stop_server TERM
