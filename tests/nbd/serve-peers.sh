@@ -4,7 +4,7 @@
 # fio, which reads back what it has written.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/nbd/serve.bash"
-need nbd-client fio nbdinfo
+need nbd-client fio nbdinfo nbddump qemu-nbd
 
 qemu-img create -q -f qcow2 image.qcow2 32M
 
@@ -47,3 +47,17 @@ fio_on --name=many --rw=randwrite --bs=4k --iodepth=32 --numjobs=4 --size=4M --o
 stop_server
 assert_checked image.qcow2
 assert_clean image.qcow2
+
+# nbddump, of an export of byre's and of QEMU's
+qemu-img create -q -f qcow2 small.qcow2 1M
+qemu_io -f qcow2 -c 'write -q -P 65 100k 40' -c 'write -q -P 66 700k 64k' small.qcow2
+start_server -t -r small.qcow2
+run_ok nbddump "$URI"
+ours=$OUT
+stop_server
+qemu-nbd --fork --pid-file="$TEST_DIR/theirs.pid" -r -k "$TEST_DIR/theirs" -f qcow2 small.qcow2
+pid=$(cat theirs.pid)
+run_ok nbddump "nbd+unix:///?socket=$TEST_DIR/theirs"
+await_end "$pid"
+assert_match 'AAAAAAAAAAAAAAAA' "$ours"
+assert_equal "$OUT" "$ours" nbddump
