@@ -22,6 +22,7 @@ asked "$URI"
 asked "nbd+unix:///?socket=$TEST_DIR/second"
 asked "nbd://127.0.0.1:$port"
 for words in "-k socket" "-k $TEST_DIR/second" "-k @$TEST_DIR/third" "-b 127.0.0.1 -p $port"; do
+    has LIBNBD || break
     # shellcheck disable=SC2086 # words
     run_ok "$SERVER" -L $words
     assert_match "^exports available: 1.*export: ''.*size:  1048576" "$OUT"
