@@ -71,7 +71,7 @@ struct byre_request {
     void *cookie;            /* given back with the completion */
     struct byre_error *err;  /* where the message of a failure goes; may be NULL */
     /*
-     * Reads: where places are told instead of reading what is there; their part of the vector is left as it is.
+     * Reads: where places are told instead of reading what is there; what is in their part of the vector says nothing.
      * Zeros of less than BYRE_PLACE_ZERO_MIN bytes, data of less than BYRE_PLACE_DATA_MIN, what there is no room for,
      * and zeros that only the medium knows of are read as ever.  NULL: all of the vector is filled.
      */
