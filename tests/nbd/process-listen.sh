@@ -122,7 +122,7 @@ run_ok activate 2 unix "$SERVER" --fork --pid-file="$TEST_DIR/pid" -t -e 0 -f ra
 asked "nbd+unix:///?socket=$TEST_DIR/a0"
 asked "nbd+unix:///?socket=$TEST_DIR/a1"
 # there is no other way in
-run_fails 1 'Failed to connect' "$SERVER" -L -b 127.0.0.1 -p $port
+run_fails 1 'Connection refused' nbdinfo --size "nbd://127.0.0.1:$port"
 pid=$(cat pid)
 kill "$pid"
 await_end "$pid"
