@@ -22,7 +22,7 @@
 #define COMPLETIONS_MAX 128u
 #define QUEUE_DEPTH     1024u
 #define SPARE_OPS_MAX   512u
-#define SPARE_ROOM_MAX  (8u << 20) /* bytes of data that spare ops have: memory that was touched is faster */
+#define SPARE_ROOM_MAX  (8u << 20) /* bytes that spare ops have: memory that was touched is faster */
 
 /* What an event is of: the pointer, and which kind it has, in bits that pointers do not have. */
 enum { TAG_CONNECTION, TAG_LANE, TAG_WAKE, TAG_MASK };
@@ -61,6 +61,12 @@ struct byre_nbd_shared *byre_nbd_loop_shared(struct byre_nbd_loop *loop)
 
 /* --- ops --------------------------------------------------------------------------------------------------- */
 
+/* Memory that a spare op keeps. */
+static size_t room_of(const struct byre_nbd_op *op)
+{
+    return op->room + op->heads.cap;
+}
+
 struct byre_nbd_op *byre_nbd_loop_take_op(struct byre_nbd_loop *loop)
 {
     struct byre_nbd_op *op = loop->spare;
@@ -68,7 +74,7 @@ struct byre_nbd_op *byre_nbd_loop_take_op(struct byre_nbd_loop *loop)
     if (op) {
         loop->spare = op->next;
         loop->spare_count--;
-        loop->spare_room -= op->room;
+        loop->spare_room -= room_of(op);
     } else {
         op = malloc(sizeof *op);
         if (!op)
@@ -89,14 +95,14 @@ struct byre_nbd_op *byre_nbd_loop_take_op(struct byre_nbd_loop *loop)
 
 void byre_nbd_loop_give_op(struct byre_nbd_loop *loop, struct byre_nbd_op *op)
 {
-    if (loop->spare_room + op->room > SPARE_ROOM_MAX || loop->spare_count == SPARE_OPS_MAX) {
+    if (loop->spare_room + room_of(op) > SPARE_ROOM_MAX || loop->spare_count == SPARE_OPS_MAX) {
         byre_nbd_op_free(op);
         return;
     }
     op->next = loop->spare;
     loop->spare = op;
     loop->spare_count++;
-    loop->spare_room += op->room;
+    loop->spare_room += room_of(op);
 }
 
 /* A worker's: the op goes back to its loop. */
@@ -350,6 +356,7 @@ static void judge_greetings(struct byre_nbd_loop *loop)
         connection->greets = false;
         if (!connection->greeting_over) {
             byre_nbd_connection_end(connection, "the handshake takes too long");
+            byre_nbd_connection_break_off(connection); /* it may not hear what it has asked for, either */
             byre_nbd_loop_mark(loop, connection);
         }
     }

@@ -22,6 +22,8 @@ struct byre_nbd_part {
     uint64_t hoff;
 };
 
+#define BYRE_NBD_STATUS_BYTES (64u << 10) /* about what the extents of one context take at most */
+
 struct byre_nbd_op {
     struct byre_job job; /* first: a job of the pool is an op */
     struct byre_nbd_op *next;
