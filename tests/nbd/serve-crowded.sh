@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # A server that has no file descriptor for a client, and no client that could give one back, tries again.
+# shellcheck disable=SC2119 # the signal is for others
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/nbd/serve.bash"
 need nbdinfo prlimit

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Files that end within a page: what is read behind their ends is zeros, also when all else comes from the page cache.
+# shellcheck disable=SC2119 # the signal is for others
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/nbd/serve.bash"
 need nbdcopy
