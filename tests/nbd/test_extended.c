@@ -73,7 +73,9 @@ static uint32_t agree(uint32_t option, const char *data)
 /* "part": the last 64 KiB before 5 GiB, and the first ones behind it. */
 static void add_part(void)
 {
-    const struct byre_nbd_export_options options = { .name = "part", .shared = true, .base = server.exports.list.ptr[0] };
+    const struct byre_nbd_export_options options = {
+        .name = "part", .shared = true, .base = server.exports.list.ptr[0],
+    };
     struct byre_nbd_export *part;
 
     must(byre_nbd_export_new_part(&options, 5 * G - 64 * K, 128 * K, &part, err));
