@@ -250,7 +250,10 @@ static bool done_at_once(const struct byre_store *store, const struct part *part
     return moved == (ssize_t)part->length;
 }
 
-/* Is all of it in the page cache?  A kernel that cannot say (before 6.5) says no. */
+/*
+ * Is all of it in the page cache, and in the file?  Its last page may be longer than the file is, which reads make up
+ * for with zeros.  A kernel that cannot say (before 6.5) says no.
+ */
 static bool is_cached(int fd, uint64_t hoff, uint64_t length)
 {
     struct {
@@ -260,8 +263,12 @@ static bool is_cached(int fd, uint64_t hoff, uint64_t length)
         uint64_t cached, dirty, writeback, evicted, recently_evicted;
     } pages;
     uint64_t wanted = byre_div_up(hoff + length, PAGE) - hoff / PAGE;
+    off_t end;
 
-    return syscall(SYS_CACHESTAT, fd, &range, &pages, 0) == 0 && pages.cached == wanted;
+    if (syscall(SYS_CACHESTAT, fd, &range, &pages, 0) != 0 || pages.cached != wanted)
+        return false;
+    end = lseek(fd, 0, SEEK_END); /* of a block device, too; nobody uses the position */
+    return end >= 0 && hoff + length <= (uint64_t)end;
 }
 
 /* Tells where an extent is, which then need not be read: false if it has to be. */

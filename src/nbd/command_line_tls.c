@@ -289,7 +289,7 @@ static int choose_mode(struct byre_nbd_tls_choice *choice)
 static int check_side(const struct byre_nbd_tls_choice *choice, bool listing, const char *host)
 {
     if (listing && choice->hostname && (!host || strcmp(choice->hostname, host) != 0))
-        return byre_complain("--tls-hostname: libnbd wants the certificate to be that of -b's host, and of no other one");
+        return byre_complain("--tls-hostname: libnbd wants the certificate to be that of -b's host, of no other one");
     if (listing && (choice->authz_id || choice->mode))
         return byre_complain("%s is for a server, and not for listing", choice->authz_id ? "--tls-authz" : "--tls");
     if (choice->hostname && !listing)

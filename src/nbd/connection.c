@@ -160,6 +160,14 @@ static size_t bytes_of(const struct byre_nbd_request *request)
     return request->type == NBD_CMD_READ ? (size_t)request->length : (size_t)request->payload;
 }
 
+/* What it may take until its answer is sent. */
+static uint64_t weight_of(const struct byre_nbd_terms *terms, const struct byre_nbd_request *request)
+{
+    if (request->type == NBD_CMD_BLOCK_STATUS && !(request->flags & NBD_CMD_FLAG_REQ_ONE))
+        return (uint64_t)terms->context_count * BYRE_NBD_STATUS_BYTES;
+    return bytes_of(request);
+}
+
 static void refuse(struct byre_nbd_connection *connection, struct byre_nbd_op *op, uint32_t error, const char *why)
 {
     bool too_much = op->request.payload > BYRE_NBD_PAYLOAD_MAX;
@@ -190,9 +198,9 @@ static void take_request(struct byre_nbd_connection *connection, const struct by
         refuse(connection, op, NBD_ENOMEM, "no memory for the data");
         return;
     }
-    op->counted = bytes_of(request);
+    op->counted = weight_of(&connection->terms, request);
     connection->bytes_in_flight += op->counted;
-    connection->in_round += op->counted;
+    connection->in_round += bytes_of(request);
     if (request->payload) {
         connection->incoming = op;
         connection->filled = 0;
@@ -439,13 +447,27 @@ void byre_nbd_connection_receive(struct byre_nbd_connection *connection)
 
 /* --- what goes out ---------------------------------------------------------------------------------------- */
 
+/* What the disk says of a failure is for who runs the server. */
+static void complain_of(const struct byre_nbd_connection *connection, const struct byre_nbd_op *op)
+{
+    const struct byre_nbd_shared *shared = byre_nbd_loop_shared(connection->loop);
+
+    if (op->error && !op->why && shared->complain)
+        shared->complain(shared->opaque, op->err.text);
+}
+
 void byre_nbd_connection_finish(struct byre_nbd_connection *connection, struct byre_nbd_op *op)
 {
     if (byre_nbd_op_reply(op) < 0)
         byre_nbd_connection_break_off(connection);
+    complain_of(connection, op);
     byre_nbd_tally_done(connection->lane->tally, op->request.type, op->request.length, op->error);
     op->next = NULL;
     op->reply_at = 0;
+    if (op->request.type == NBD_CMD_BLOCK_STATUS) { /* now it is known how long the answer is */
+        connection->bytes_in_flight += op->heads.len - op->counted;
+        op->counted = op->heads.len;
+    }
     connection->unsent += op->counted;
     *connection->last_reply = op;
     connection->last_reply = &op->next;
@@ -558,6 +580,8 @@ void byre_nbd_connection_send(struct byre_nbd_connection *connection)
     if (connection->broken) {
         while (connection->first_reply)
             drop_reply(connection);
+        if (connection->watched) /* its end would be told again and again while ops are under way */
+            (void)byre_nbd_loop_watch(connection->loop, connection, 0);
         return;
     }
     if (connection->first_reply || connection->greetings_at < connection->greetings.len ||

@@ -39,7 +39,8 @@ static int add_socket(byre_nbd_sockets *sockets, int fd, struct byre_error *err)
 /* Removes a socket that nobody listens at any more. */
 static void remove_stale(const struct sockaddr_un *address)
 {
-    CLEANUP(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    /* It does not wait: a server that is there may have clients enough that wait. */
+    CLEANUP(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     struct stat st;
 
     if (fd < 0 || lstat(address->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))

@@ -355,6 +355,7 @@ static void judge_greetings(struct byre_nbd_loop *loop)
         connection->greets = false;
         if (!connection->greeting_over) {
             byre_nbd_connection_end(connection, "the handshake takes too long");
+            byre_nbd_connection_break_off(connection); /* it may not hear what it has asked for, either */
             byre_nbd_loop_mark(loop, connection);
         }
     }

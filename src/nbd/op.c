@@ -86,7 +86,6 @@ void byre_nbd_op_take_result(struct byre_nbd_op *op, int result)
     if (result == 0)
         return;
     op->error = byre_nbd_error_of(result);
-    op->why = NULL;
 }
 
 static int add(struct byre_nbd_op *op, void *bytes, size_t length)
@@ -104,9 +103,11 @@ static int reply_simple(struct byre_nbd_op *op)
     return rc;
 }
 
+/* Clients are not told what the disk says of it, which may have names of files in it. */
 static int reply_error(struct byre_nbd_op *op)
 {
-    const char *text = op->why ? op->why : op->err.text;
+    char words[64];
+    const char *text = op->why ? op->why : strerror_r((int)op->error, words, sizeof words);
     size_t length = strnlen(text, 1024), at;
     uint8_t *head = op->heads.ptr;
 

@@ -22,6 +22,8 @@ struct byre_nbd_part {
     uint64_t hoff;
 };
 
+#define BYRE_NBD_STATUS_BYTES (64u << 10) /* about what the extents of one context take at most */
+
 struct byre_nbd_op {
     struct byre_job job; /* first: a job of the pool is an op */
     struct byre_nbd_op *next;
@@ -34,7 +36,7 @@ struct byre_nbd_op {
     struct iovec vector; /* the data, for a queue */
     struct byre_places places; /* of a read: these parts are not in `data` */
     uint32_t error;      /* NBD_E*; 0: done */
-    const char *why;     /* of the error; or NULL: `err` has words */
+    const char *why;     /* of the error, for the client; or NULL: `err` has words, for who runs the server */
     struct byre_error err;
     byre_nbd_bytes heads;     /* what `reply` has besides `data` */
     VEC(struct byre_nbd_part) reply; /* what is to be sent */

@@ -178,6 +178,12 @@ static bool is_one_of(uint32_t id, const uint32_t *ids, unsigned count)
     return false;
 }
 
+static int refuse(struct byre_nbd_op *op, const char *why)
+{
+    op->why = why;
+    return -EINVAL;
+}
+
 /* With a payload: how far, and which contexts (proto.md, NBD_CMD_BLOCK_STATUS).  Else all that were chosen. */
 static int read_wishes(struct byre_nbd_op *op, uint32_t ids[BYRE_NBD_CONTEXTS_MAX], unsigned *ret_count)
 {
@@ -194,14 +200,14 @@ static int read_wishes(struct byre_nbd_op *op, uint32_t ids[BYRE_NBD_CONTEXTS_MA
         uint32_t id = byre_get_be32(op->data + at);
 
         if (!is_one_of(id, op->terms->contexts, op->terms->context_count))
-            return byre_error_set(&op->err, -EINVAL, "context %u was not chosen", id);
+            return refuse(op, "a context was not chosen");
         if (is_one_of(id, ids, count))
-            return byre_error_set(&op->err, -EINVAL, "context %u is there twice", id);
+            return refuse(op, "a context is there twice");
         ids[count++] = id;
     }
     if (!request->length ||
         !byre_range_within(byre_nbd_op_wire_goff(op, request->goff), request->length, op->terms->export->size))
-        return byre_error_set(&op->err, -EINVAL, "the request reaches past the end");
+        return refuse(op, "the request reaches past the end");
     *ret_count = count;
     return 0;
 }

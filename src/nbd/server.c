@@ -23,13 +23,14 @@
 #define WORKERS_MIN 4u
 #define SEND_BYTES  (1 << 20)
 #define DRAIN_MS    10000 /* that clients have to hear their last answers */
+#define CROWDED_MS  1000  /* until it is tried again where file descriptors were missing */
 
 struct byre_nbd_server {
     const struct byre_nbd_server_options *options;
     struct byre_nbd_shared shared;
     VEC(struct byre_nbd_loop *) loops;
     size_t next;         /* loop */
-    bool crowded;        /* there are no file descriptors for more */
+    bool crowded;        /* there are no file descriptors for more: until somebody has gone, or for CROWDED_MS */
     struct byre_nbd_statistics statistics;
 };
 
@@ -166,13 +167,17 @@ static int serve(struct byre_nbd_server *server, struct pollfd *fds, struct byre
 
     for (;;) {
         bool full = is_full(server);
+        int ready;
 
         fds[0] = (struct pollfd){ .fd = server->options->signal_fd, .events = POLLIN };
         fds[1] = (struct pollfd){ .fd = server->shared.ended_fd, .events = POLLIN };
         for (size_t i = 0; i < sockets->len; i++)
             fds[2 + i] = (struct pollfd){ .fd = full ? -1 : sockets->ptr[i], .events = POLLIN };
-        if (poll(fds, (nfds_t)count, -1) < 0 && errno != EINTR)
+        ready = poll(fds, (nfds_t)count, server->crowded ? CROWDED_MS : -1);
+        if (ready < 0 && errno != EINTR)
             return byre_error_set_errno(err, -errno, "waiting for clients");
+        if (ready == 0)
+            server->crowded = false; /* it may be others who had them */
         if (fds[0].revents && take_signals(server))
             return 0;
         if (fds[1].revents)

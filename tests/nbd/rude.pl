@@ -76,6 +76,14 @@ sub simple {
 }
 
 my %scenes = (
+    # is not let in for a while, and hears the greeting in the end
+    patient => sub {
+        my $socket = connected();
+        die "$scene: it is let in" if IO::Select->new($socket)->can_read(0.5);
+        $| = 1;
+        print "unheard\n";
+        hear($socket, 18) // die "$scene: the connection has ended";
+    },
     # leaves after each byte of what a client says
     leave => sub {
         my $all = pack("N", 3) . option(3, "") . go("") . request(0, 0, 512) . request(1, 0, 512) . ("x" x 512);

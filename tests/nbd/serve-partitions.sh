@@ -96,3 +96,13 @@ is_refused "export 'x': partition and partitions cannot be used together" \
     --export name=x,file=gpt.qcow2,partition=1,partitions=on
 truncate -s 10300k mbr.raw
 is_refused "Partition 6 reaches past the end of the disk" --partition=6 -f raw mbr.raw
+
+# --- a table that says more than the disk has: what is past the end is no export, and no request gets there
+printf 'label: dos\nstart=2048,size=2048,type=83\nstart=8192,size=32768,type=83\n' >table
+truncate -s 32M short.raw
+sfdisk -q short.raw <table
+truncate -s 8M short.raw
+start_server -t -e 0 --partitions -x disk -f raw short.raw
+run_ok nbdinfo --list "$URI"
+assert_equal 'disk disk#1' "$(sed -n 's/^export="\(.*\)":$/\1/p' <<<"$OUT" | paste -sd ' ')"
+stop_server TERM

@@ -70,6 +70,18 @@ static uint32_t agree(uint32_t option, const char *data)
     return client_hear_option(fd, option, answer, sizeof answer, &length);
 }
 
+/* "part": the last 64 KiB before 5 GiB, and the first ones behind it. */
+static void add_part(void)
+{
+    const struct byre_nbd_export_options options = {
+        .name = "part", .shared = true, .base = server.exports.list.ptr[0],
+    };
+    struct byre_nbd_export *part;
+
+    must(byre_nbd_export_new_part(&options, 5 * G - 64 * K, 128 * K, &part, err));
+    must(byre_nbd_exports_add(&server.exports, part, err));
+}
+
 static int set_up_server(void **state)
 {
     struct byre_nbd_export_options options = { .name = "", .shared = true, .allocation_depth = true };
@@ -83,6 +95,7 @@ static int set_up_server(void **state)
     put(served, 5 * G, 64 * K, 2);
     server_init(&server);
     server_add(&server, served, &options);
+    add_part();
     server_start(&server, path("socket"));
     fd = client_connect(path("socket"));
     client_greet(fd);
@@ -271,6 +284,41 @@ static void status_looks_at_a_part_of_a_huge_disk(void **state)
     hear_status(&request, true, BASE, SAID({ 256 * G, 3 }));
     request = say(NBD_CMD_BLOCK_STATUS, 0, 900 * G, 124 * G);
     hear_status(&request, true, BASE, SAID({ 124 * G, 3 }));
+}
+
+/* Offsets are those of the part, whatever the disk has. */
+static void parts_count_from_their_start(void **state)
+{
+    static const uint8_t wish[] = "\0\0\0\4part" "\0\0\0\1" "\0\0\0\17base:allocation", go[] = "\0\0\0\4part\0";
+    struct client_request request;
+    struct client_chunk chunk;
+    uint8_t data[256];
+    size_t length;
+
+    (void)state;
+    assert_int_equal(agree(NBD_OPT_EXTENDED_HEADERS, ""), NBD_REP_ACK);
+    client_say_option(fd, NBD_OPT_SET_META_CONTEXT, wish, sizeof wish - 1);
+    assert_int_equal(client_hear_option(fd, NBD_OPT_SET_META_CONTEXT, data, sizeof data, &length),
+                     NBD_REP_META_CONTEXT);
+    assert_int_equal(client_hear_option(fd, NBD_OPT_SET_META_CONTEXT, data, sizeof data, &length), NBD_REP_ACK);
+    client_say_option(fd, NBD_OPT_GO, go, sizeof go);
+    while (client_hear_option(fd, NBD_OPT_GO, data, sizeof data, &length) == NBD_REP_INFO)
+        ;
+    request = say(NBD_CMD_READ, 0, 32 * K, 64 * K); /* `hear` looks at the offset of each chunk */
+    chunk = hear(&request, 0, NBD_CHUNK_OFFSET_HOLE);
+    assert_true(byre_get_be64(chunk.payload) == 32 * K && byre_get_be32(chunk.payload + 8) == 32 * K);
+    free(chunk.payload);
+    chunk = hear(&request, NBD_CHUNK_FLAG_DONE, NBD_CHUNK_OFFSET_DATA);
+    assert_true(chunk.length == 8 + 32 * K && byre_get_be64(chunk.payload) == 64 * K && chunk.payload[8] == 2);
+    free(chunk.payload);
+    request = say_filter(0, 128 * K, IDS(BASE));
+    hear_status(&request, true, BASE, SAID({ 64 * K, 3 }, { 64 * K, 0 }));
+    request = say_filter(64 * K, 64 * K, IDS(BASE));
+    hear_status(&request, true, BASE, SAID({ 64 * K, 0 }));
+    request = say_filter(64 * K, 64 * K + 1, IDS(BASE));
+    hear_error(&request, NBD_EINVAL);
+    ask(NBD_CMD_WRITE_ZEROES, 0, 64 * K, 64 * K + 1, NBD_ENOSPC);
+    ask(NBD_CMD_READ, 0, 128 * K, 1, NBD_EINVAL);
 }
 
 static void payloads_choose_contexts(void **state)
@@ -492,6 +540,7 @@ int main(void)
         SERVED(status_has_lengths_of_64_bits),
         SERVED(status_looks_at_a_part_of_a_huge_disk),
         SERVED(payloads_choose_contexts),
+        SERVED(parts_count_from_their_start),
         SERVED(long_ranges_are_zeroed_trimmed_and_cached),
         SERVED(writes_say_that_they_have_a_payload),
         SERVED(reads_come_in_data_and_holes),

@@ -137,6 +137,39 @@ static void who_leaves_takes_nothing_along(void **state)
     server_stop(&server);
 }
 
+static uint64_t cpu_ns(void)
+{
+    struct timespec ts;
+
+    assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts), 0);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* The server does not look again and again whether who has left is still not there. */
+static void who_leaves_keeps_nobody_busy(void **state)
+{
+    struct pollfd wait = { .events = POLLIN };
+    uint64_t before;
+    int one;
+
+    (void)state;
+    start_server();
+    one = join();
+    say_hanging(one, 1);
+    say(one, NBD_CMD_READ, 2, 4 * K, 4 * K);
+    wait.fd = one;
+    assert_int_equal(poll(&wait, 1, 30000), 1);
+    close(one); /* without hearing the answer: that is an error of the socket */
+    one = join();
+    wait.fd = one;
+    before = cpu_ns();
+    assert_int_equal(poll(&wait, 1, 400), 0); /* nothing is to be done all this time */
+    assert_true(cpu_ns() - before < 100000000);
+    assert_int_equal(byre_debug_resume(disk, "here"), 0);
+    close(one);
+    server_stop(&server);
+}
+
 /* More requests than a connection may have under way are not read, and are not lost. */
 static void who_asks_too_much_waits(void **state)
 {
@@ -232,7 +265,7 @@ static void the_end_waits_for_what_was_taken(void **state)
     /* who is only greeting is sent away at once: so the server is ending */
     client_hear_end(silent);
     wait = (struct pollfd){ .fd = one, .events = POLLIN };
-    assert_int_equal(poll(&wait, 1, 0), 0);
+    assert_int_equal(poll(&wait, 1, 200), 0); /* nor is it cut off in this time */
     assert_int_equal(byre_debug_resume(disk, "here"), 0);
     hear(one, 1, 4 * K);
     client_hear_end(one);
@@ -246,6 +279,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(nobody_waits_for_who_hangs),
         TEST(who_leaves_takes_nothing_along),
+        TEST(who_leaves_keeps_nobody_busy),
         TEST(who_asks_too_much_waits),
         TEST(prefetching_reads_data),
         TEST(the_end_waits_for_what_was_taken),
