@@ -53,7 +53,9 @@ struct byre_extent byre_l2_extent(const struct byre_qcow2 *image, struct byre_l2
     extent.length = (uint64_t)count << image->subcluster_bits;
     extent.hoff = placed ? byre_l2_offset(entry.word) + within : 0;
     extent.exclusive = extent.kind == BYRE_EXTENT_DATA && (image->external || (entry.word & BYRE_L2_COPIED));
-    extent.allocated = extent.kind != BYRE_EXTENT_DATA && placed;
+    /* The flag of zeros at offset 0, which an external data file has, says nothing of a place (as QEMU reads it). */
+    extent.allocated = extent.kind != BYRE_EXTENT_DATA && placed &&
+                       (byre_l2_offset(entry.word) || image->subcluster_bits < image->cluster_bits);
     if (image->header.crypt_method == BYRE_QCOW2_CRYPT_AES && extent.kind == BYRE_EXTENT_DATA) {
         extent.exclusive = false; /* see crypt_aes.c */
         extent.hoff = goff;
