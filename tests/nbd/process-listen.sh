@@ -7,7 +7,6 @@
 need nbdinfo perl
 
 truncate -s 1M image.raw
-port=$((20000 + RANDOM % 20000))
 
 # asked URI: the export's size comes from there
 asked() {
@@ -16,8 +15,8 @@ asked() {
 }
 
 # several at once, and -L for each; nothing of them is left
-run_ok "$SERVER" --fork --pid-file="$TEST_DIR/pid" -t -e 0 -k socket -k second -k "@$TEST_DIR/third" -b 127.0.0.1 -p $port \
-    -f raw image.raw
+start_tcp -t -e 0 -k socket -k second -k "@$TEST_DIR/third" -f raw image.raw
+port=$PORT
 asked "$URI"
 asked "nbd+unix:///?socket=$TEST_DIR/second"
 asked "nbd://127.0.0.1:$port"

@@ -3,11 +3,14 @@
 # Dies with words if the server is not as it should be.
 use strict;
 use warnings;
+use File::Basename;
 use IO::Select;
 use IO::Socket::INET;
 use IO::Socket::UNIX;
 
-my ($path, $scene, $name, @args) = @ARGV;
+our $scene;
+(my $path, $scene, my $name, my @args) = @ARGV;
+require(dirname(__FILE__) . "/talk.pl");
 $SIG{PIPE} = "IGNORE";
 my $reply = pack "H*", "0003e889045565a9";
 
@@ -15,28 +18,6 @@ sub connected {
     my $socket = IO::Socket::UNIX->new(Peer => $path) or die "connect: $!";
     hear($socket, 18) // die "$scene: no greeting";
     return $socket;
-}
-
-sub say_to {
-    my ($socket, $bytes) = @_;
-    my $at = 0;
-    while ($at < length $bytes) {
-        my $n = syswrite $socket, $bytes, length($bytes) - $at, $at;
-        return if !defined $n;
-        $at += $n;
-    }
-}
-
-# The next bytes, or undef if the connection has ended; dies after 20 seconds.
-sub hear {
-    my ($socket, $length) = @_;
-    my $bytes = "";
-    while (length $bytes < $length) {
-        IO::Select->new($socket)->can_read(20) or die "$scene: nothing comes";
-        my $n = sysread $socket, $bytes, $length - length $bytes, length $bytes;
-        return undef if !$n;
-    }
-    return $bytes;
 }
 
 # All that comes until the end.

@@ -2,38 +2,17 @@
 # An NBD client without manners: perl rude.pl SOCKET SCENE.  Dies with words if the server is not as it should be.
 use strict;
 use warnings;
+use File::Basename;
 use IO::Select;
 use IO::Socket::UNIX;
 
-my ($path, $scene, @args) = @ARGV;
+our $scene;
+(my $path, $scene, my @args) = @ARGV;
+require(dirname(__FILE__) . "/talk.pl");
 
 sub connected {
     my $socket = IO::Socket::UNIX->new(Peer => $path) or die "connect: $!";
     return $socket;
-}
-
-sub say_to {
-    my ($socket, $bytes) = @_;
-    local $SIG{PIPE} = "IGNORE";
-    my $at = 0;
-    while ($at < length $bytes) {
-        my $n = syswrite $socket, $bytes, length($bytes) - $at, $at;
-        return 0 if !defined $n;
-        $at += $n;
-    }
-    return 1;
-}
-
-# The next bytes, or undef if the connection has ended; dies after 20 seconds.
-sub hear {
-    my ($socket, $length) = @_;
-    my $bytes = "";
-    while (length $bytes < $length) {
-        IO::Select->new($socket)->can_read(20) or die "$scene: nothing comes";
-        my $n = sysread $socket, $bytes, $length - length $bytes, length $bytes;
-        return undef if !$n;
-    }
-    return $bytes;
 }
 
 sub option { return pack("a8 N N/a*", "IHAVEOPT", @_) }

@@ -99,10 +99,9 @@ stop_server INT
 run_ok "$BYRE" compare --object secret,id=s,data=open --image-opts driver=raw,file.filename=x.raw \
     driver=qcow2,file.filename=luks.qcow2,encrypt.key-secret=s
 
-# TCP, at a port that is free
-port=$((20000 + RANDOM % 20000))
-run_ok "$SERVER" --fork --pid-file="$TEST_DIR/pid" -r -t -b 127.0.0.1 -p $port -f raw x.raw
-run_ok nbdcopy "nbd://127.0.0.1:$port" z.raw
+# TCP
+start_tcp -r -t -f raw x.raw
+run_ok nbdcopy "nbd://localhost:$PORT" z.raw
 assert_same_file x.raw z.raw
 stop_server
 

@@ -8,24 +8,18 @@ need nbd-client fio nbdinfo nbddump qemu-nbd
 
 qemu-img create -q -f qcow2 image.qcow2 32M
 
-# by TCP, at a port that is free
-started=
-for ((try = 0; try < 50 && ! started; try++)); do
-    port=$((20000 + RANDOM % 12000))
-    run "$SERVER" --fork --pid-file="$TEST_DIR/pid" -t -e 0 -b 127.0.0.1 -p "$port" -x disk -D 'of words' image.qcow2
-    [ "$CODE" != 0 ] || started=1
-done
-[ "$started" ] || fail "no server: $ERR"
-run nbd-client -l 127.0.0.1 "$port"
+# by TCP
+start_tcp -t -e 0 -x disk -D 'of words' image.qcow2
+run nbd-client -l localhost "$PORT"
 assert_equal 0 "$CODE" "exit code of nbd-client -l ($ERR)"
 assert_match 'disk: of words' "$OUT"
-run nbd-client -N none 127.0.0.1 "$port" /dev/nbd0
+run nbd-client -N none localhost "$PORT" /dev/nbd0
 assert_equal 1 "$CODE" "exit code of nbd-client"
 assert_match "Server said: export 'none' not present" "$ERR"
 # what comes behind the negotiation is the kernel's, and not for a name that is no device
-run nbd-client -N disk 127.0.0.1 "$port" "$TEST_DIR/no-device"
+run nbd-client -N disk localhost "$PORT" "$TEST_DIR/no-device"
 assert_match 'size = 32MB' "$OUT"
-run_ok nbdinfo --size "nbd://127.0.0.1:$port/disk"
+run_ok nbdinfo --size "nbd://localhost:$PORT/disk"
 assert_equal 33554432 "$OUT" size
 stop_server TERM
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
-# Servers for tests: at a UNIX socket in the test's directory.
+# Servers for tests: at a UNIX socket in the test's directory, or at a port.
 
 SERVER=$BYRE-nbd
 URI="nbd+unix:///?socket=$TEST_DIR/socket"
@@ -19,6 +19,20 @@ await_end() {
     done
 }
 
+# start_tcp OPTION...: at a port of localhost that is free; it is in $PORT.  The pid file is that of start_server.
+start_tcp() {
+    local try
+    for ((try = 0; try < 50; try++)); do
+        PORT=$((20000 + RANDOM % 12000))
+        if "$SERVER" --fork --pid-file="$TEST_DIR/pid" -b localhost -p "$PORT" "$@" 2>tcp.err; then
+            return 0
+        fi
+        grep -q 'already in use' tcp.err || break
+    done
+    cat tcp.err
+    fail "byre-nbd $*"
+}
+
 # stop_server [SIGNAL]: it ends, and nothing of it is left.
 stop_server() {
     local pid
@@ -35,10 +49,10 @@ stop_server() {
 }
 clean_up stop_server
 
-# need COMMAND...: a client that may be missing.
+# need COMMAND...: the clients of a test.
 need() {
     local command
     for command; do
-        command -v "$command" >/dev/null || skip "there is no $command"
+        command -v "$command" >/dev/null || fail "there is no $command: scripts/install-packages test"
     done
 }

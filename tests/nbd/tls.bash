@@ -44,17 +44,3 @@ shared_key() {
     mkdir -p "$1"
     printf '%s:%064d\n' "$2" "$3" >>"$1/keys.psk"
 }
-
-# start_tcp OPTION...: at a port of localhost that is free; it is in $PORT.  The pid file is that of start_server.
-start_tcp() {
-    local try
-    for ((try = 0; try < 50; try++)); do
-        PORT=$((20000 + RANDOM % 12000))
-        if "$SERVER" --fork --pid-file="$TEST_DIR/pid" -b localhost -p "$PORT" "$@" 2>tcp.err; then
-            return 0
-        fi
-        grep -q 'already in use' tcp.err || break
-    done
-    cat tcp.err
-    fail "byre-nbd $*"
-}

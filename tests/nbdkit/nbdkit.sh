@@ -41,11 +41,23 @@ stop() {
     fi
 }
 
+# stop_failed NAME REGEX: ends it; its log has, or gets by that, a line that matches.
+# Any nbdkit with the address sanitizer before it hangs in exit() after an error of the system: the lock of the locale
+# stays taken.
+stop_failed() {
+    local deadline=$((SECONDS + 20))
+    kill "$(cat "$1.pid")"
+    until grep -q "$2" "$1.log"; do
+        [ "$SECONDS" -lt "$deadline" ] || { cat "$1.log"; fail "the log has no line that matches '$2'"; }
+    done
+    [ -z "$sanitizer" ] || kill -KILL "$SERVER"
+    wait "$SERVER" || true
+}
+
 # refused REGEX ARGUMENT...: nbdkit does not start, and says why in a line that matches; a second one may be advice.
 refused() {
     local regex=$1
-    # any nbdkit with the address sanitizer before it hangs in exit() after an error of the system
-    [ -z "$sanitizer" ] || return 0
+    [ -z "$sanitizer" ] || return 0 # see stop_failed
     shift
     run_fails 1 "$regex" timeout 20 "${served_by[@]}" nbdkit -f -U "$PWD/refused.sock" "$@"
 }

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Mistakes, images that somebody else uses, media that fail: one clear message, and the client learns which error it was.
 . "$(dirname "$0")/../lib.sh"
+. "$TEST_TOP/tests/hold.bash"
 . "$TEST_TOP/tests/nbdkit/nbdkit.sh"
 
 qemu-img create -q -f qcow2 image.qcow2 4M
@@ -55,27 +56,6 @@ for parameters in '-r image.qcow2' 'image.qcow2 snapshot=monday' 'top.qcow2 chai
     stop fixed
 done
 
-# hold OPTION...: a qemu-io that has the image open until release.
-hold() {
-    mkfifo commands
-    : >held
-    qemu-io "$@" <commands >held 2>&1 &
-    holder=$!
-    exec 7>commands
-    echo 'read -v 0 1' >&7
-    local deadline=$((SECONDS + 20))
-    until grep -q '^read 1/1' held; do
-        [ "$SECONDS" -lt "$deadline" ] || { cat held; fail 'qemu-io does not answer'; }
-        kill -0 "$holder" || { cat held; fail 'qemu-io has ended'; }
-    done
-}
-
-release() {
-    exec 7>&-
-    wait "$holder" || true
-    rm -f commands held
-}
-
 # somebody writes: told at the start; what is below him can be shown
 hold -f qcow2 top.qcow2
 refused 'Failed to get .* lock' "$PLUGIN" top.qcow2
@@ -112,19 +92,14 @@ failing=image-opts=driver=qcow2,file.driver=blkdebug,file.image.filename=$PWD/im
 serve full "$PLUGIN" "$failing.event=write_aio,${failing##*,}.errno=28"
 run_fails 1 '' qemu-io -f raw -c 'write 1M 64k' "$URI"
 assert_match '^write failed: No space left on device' "$OUT"
-kill "$SERVER"
-wait "$SERVER"
-grep -q 'No space left on device' full.log || fail 'the log does not name the error'
+stop_failed full 'No space left on device'
 serve bad "$PLUGIN" "$failing.event=read_aio,${failing##*,}.errno=5"
 run_fails 1 '' qemu-io -f raw -c 'read 0 64k' "$URI"
 assert_match '^read failed: Input/output error' "$OUT"
-kill "$SERVER"
-wait "$SERVER"
+stop_failed bad 'Input/output error'
 # what fails when the disk is closed is told, too
 serve closing "$PLUGIN" "$failing.event=flush_to_disk"
 qemu-io -f raw -c 'write -q -P 6 1M 64k' "$URI" >says 2>&1 || true
-kill "$SERVER"
-wait "$SERVER"
-grep -q 'closing the image failed: ' closing.log || { cat closing.log; fail 'a failure at the end is not told'; }
+stop_failed closing 'closing the image failed: '
 run "$BYRE" check -f qcow2 image.qcow2
 [[ $CODE = [03] ]] || fail "byre check exits with $CODE: $OUT" # there may be a leak

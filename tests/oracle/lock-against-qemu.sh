@@ -3,28 +3,9 @@
 # While QEMU has an image open for writing, byre neither writes nor checks it, and reads it only where told to
 # share; while byre writes, QEMU keeps out.
 . "$(dirname "$0")/../lib.sh"
+. "$TEST_TOP/tests/hold.bash"
 
 text 1 3000000 >small.raw
-
-# hold OPTION...: a qemu-io that has the image open until release.
-hold() {
-    mkfifo commands
-    qemu-io "$@" <commands >held 2>&1 &
-    holder=$!
-    exec 7>commands
-    echo 'read -v 0 1' >&7
-    local deadline=$((SECONDS + 20))
-    until grep -q '^read 1/1' held; do
-        [ "$SECONDS" -lt "$deadline" ] || { cat held; fail 'qemu-io does not answer'; }
-        kill -0 "$holder" || { cat held; fail 'qemu-io has ended'; }
-    done
-}
-
-release() {
-    exec 7>&-
-    wait "$holder" || true
-    rm -f commands held
-}
 
 qemu-img create -q -f qcow2 image 4M
 hold -f qcow2 image
