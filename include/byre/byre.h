@@ -14,6 +14,7 @@
 #include "byre/disk.h"
 #include "byre/error.h"
 #include "byre/extent.h"
+#include "byre/files.h"
 #include "byre/info.h"
 #include "byre/partition.h"
 #include "byre/snapshot.h"
