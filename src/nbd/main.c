@@ -13,10 +13,10 @@
 #include "cli/arguments.h"
 #include "cli/message.h"
 #include "cli/objects.h"
+#include "cli/process.h"
 #include "nbd/command_line_process.h"
 #include "nbd/device.h"
 #include "nbd/list.h"
-#include "nbd/process.h"
 #include "nbd/server.h"
 
 /* GnuTLS is set up where it is used. */
@@ -69,7 +69,7 @@ static void remove_sockets(const struct byre_nbd_command_line *line, size_t coun
 /* What the server's callbacks know. */
 struct session {
     const struct byre_nbd_command_line *line;
-    struct byre_nbd_background *background;
+    struct byre_background *background;
     const struct byre_nbd_notify *notify;
     struct byre_nbd_device device; /* with -c */
     struct byre_nbd_directory *directory; /* with --export-dir */
@@ -100,11 +100,11 @@ static int started(void *opaque, struct byre_nbd_server *server, struct byre_err
     if (rc == 0 && line->connect && line->verbose)
         byre_complain("NBD device %s is now connected to %s", line->connect, line->image);
     if (rc == 0 && line->pid_file) {
-        rc = byre_nbd_pid_file_write(line->pid_file, err);
+        rc = byre_pid_file_write(line->pid_file, err);
         session->pid_file_written = rc == 0;
     }
     if (rc == 0) {
-        byre_nbd_background_ready(session->background, line->verbose);
+        byre_background_ready(session->background, line->verbose);
         byre_nbd_notify_ready(session->notify);
     }
     return rc;
@@ -169,7 +169,7 @@ static int run(struct session *session, byre_nbd_sockets *sockets)
 
     if (signal_fd < 0)
         return byre_complain("Failed to create a signalfd: %s", strerror(-signal_fd));
-    byre_nbd_raise_file_limit();
+    byre_raise_file_limit();
     byre_nbd_exports_init(&exports);
     exit_code = byre_nbd_exports_open(line, &exports, &session->directory);
     if (exit_code == 0)
@@ -185,7 +185,7 @@ static int run(struct session *session, byre_nbd_sockets *sockets)
 /* With what a service manager has handed over, and in the background if that is wanted. */
 static int start(const struct byre_nbd_command_line *line, byre_nbd_sockets *sockets)
 {
-    struct byre_nbd_background background = { .ready_fd = -1 };
+    struct byre_background background = { .ready_fd = -1 };
     struct byre_nbd_notify notify;
     struct session session = { .line = line, .background = &background, .notify = &notify };
     struct byre_error err = BYRE_ERROR_INIT;
@@ -193,7 +193,7 @@ static int start(const struct byre_nbd_command_line *line, byre_nbd_sockets *soc
 
     byre_nbd_device_init(&session.device);
     if (rc == 0 && line->fork)
-        rc = byre_nbd_background_enter(&background, &err);
+        rc = byre_background_enter(&background, &err);
     exit_code = rc < 0 ? complain(&err) : run(&session, sockets);
     byre_nbd_notify_close(&notify);
     return exit_code;

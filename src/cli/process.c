@@ -4,7 +4,7 @@
  */
 #include "config.h"
 
-#include "nbd/process.h"
+#include "cli/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 
 #include "base/cleanup.h"
 
-/* In the parent: a byte comes once clients can come; nothing, if that is never. */
+/* In the parent: a byte comes once the child is ready; nothing, if that is never. */
 static int wait_for_child(int fd, pid_t child)
 {
     char byte = 0;
@@ -30,7 +30,7 @@ static int wait_for_child(int fd, pid_t child)
     return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : 1;
 }
 
-int byre_nbd_background_enter(struct byre_nbd_background *ret_background, struct byre_error *err)
+int byre_background_enter(struct byre_background *ret_background, struct byre_error *err)
 {
     int fds[2];
     pid_t child;
@@ -50,7 +50,7 @@ int byre_nbd_background_enter(struct byre_nbd_background *ret_background, struct
     return 0;
 }
 
-void byre_nbd_background_ready(struct byre_nbd_background *background, bool keep_stderr)
+void byre_background_ready(struct byre_background *background, bool keep_stderr)
 {
     int null;
 
@@ -67,7 +67,7 @@ void byre_nbd_background_ready(struct byre_nbd_background *background, bool keep
     background->ready_fd = -1;
 }
 
-int byre_nbd_pid_file_write(const char *path, struct byre_error *err)
+int byre_pid_file_write(const char *path, struct byre_error *err)
 {
     CLEANUP(close_fd) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     char text[32];
@@ -80,7 +80,7 @@ int byre_nbd_pid_file_write(const char *path, struct byre_error *err)
     return 0;
 }
 
-void byre_nbd_raise_file_limit(void)
+void byre_raise_file_limit(void)
 {
     struct rlimit limit;
 

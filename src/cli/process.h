@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The process around a server: its way to the background, its pid file, how many files it may have open.
+ * The process of a program that serves: its way to the background, its pid file, how many files it may have open.
  */
-#ifndef BYRE_NBD_PROCESS_H
-#define BYRE_NBD_PROCESS_H
+#ifndef BYRE_CLI_PROCESS_H
+#define BYRE_CLI_PROCESS_H
 
 #include <stdbool.h>
 
 #include "byre/error.h"
 
-struct byre_nbd_background {
+struct byre_background {
     int ready_fd; /* the parent waits at its other end; -1: there is no parent that waits */
 };
 
@@ -17,14 +17,14 @@ struct byre_nbd_background {
  * Forks.  The parent does not return: it ends with 0 once the child is ready, and with the child's exit code if that
  * ends before.  Before any thread is started.
  */
-int byre_nbd_background_enter(struct byre_nbd_background *ret_background, struct byre_error *err);
+int byre_background_enter(struct byre_background *ret_background, struct byre_error *err);
 /* Ready.  In the background standard input and output become /dev/null, and standard error, unless it is kept. */
-void byre_nbd_background_ready(struct byre_nbd_background *background, bool keep_stderr);
+void byre_background_ready(struct byre_background *background, bool keep_stderr);
 
 /* Writes the process's id to a file, which is created. */
-int byre_nbd_pid_file_write(const char *path, struct byre_error *err);
+int byre_pid_file_write(const char *path, struct byre_error *err);
 
 /* As many open files as the system lets this process have: a client is one. */
-void byre_nbd_raise_file_limit(void);
+void byre_raise_file_limit(void);
 
 #endif
