@@ -52,6 +52,7 @@ await_stuck() {
     done
 }
 stick() {
+    rm -f stuck.out # what the last one has said there
     perl "$TEST_TOP/tests/nbd/rude-tls.pl" socket stuck hidden "$1" >stuck.out 2>&1 7>&- &
     stuck=$!
     await_stuck $stuck
