@@ -115,61 +115,76 @@ void byre_json_add_bool(json_t *object, const char *key, bool value)
     byre_json_add(object, key, json_boolean(value));
 }
 
-static void start_line(unsigned depth)
+static void start_line(FILE *out, unsigned depth)
 {
-    printf("\n%*s", (int)(4 * depth), "");
+    fprintf(out, "\n%*s", (int)(4 * depth), "");
 }
 
-static void print_value(json_t *value, unsigned depth);
+static void print_value(FILE *out, json_t *value, unsigned depth);
 
-static void print_object(json_t *object, unsigned depth)
+static void print_object(FILE *out, json_t *object, unsigned depth)
 {
     const char *key, *separator = "";
     json_t *member;
 
-    putchar('{');
+    putc('{', out);
     json_object_foreach(object, key, member) {
-        fputs(separator, stdout);
-        start_line(depth + 1);
-        printf("\"%s\": ", key);
-        print_value(member, depth + 1);
+        fputs(separator, out);
+        start_line(out, depth + 1);
+        fprintf(out, "\"%s\": ", key);
+        print_value(out, member, depth + 1);
         separator = ",";
     }
-    start_line(depth);
-    putchar('}');
+    start_line(out, depth);
+    putc('}', out);
 }
 
-static void print_array(json_t *array, unsigned depth)
+static void print_array(FILE *out, json_t *array, unsigned depth)
 {
     const char *separator = "";
     json_t *member;
     size_t i;
 
-    putchar('[');
+    putc('[', out);
     json_array_foreach(array, i, member) {
-        fputs(separator, stdout);
-        start_line(depth + 1);
-        print_value(member, depth + 1);
+        fputs(separator, out);
+        start_line(out, depth + 1);
+        print_value(out, member, depth + 1);
         separator = ",";
     }
-    start_line(depth);
-    putchar(']');
+    start_line(out, depth);
+    putc(']', out);
 }
 
 /* The recursion is as deep as the objects that the verbs put together. */
-static void print_value(json_t *value, unsigned depth)
+static void print_value(FILE *out, json_t *value, unsigned depth)
 {
     if (json_is_object(value))
-        print_object(value, depth);
+        print_object(out, value, depth);
     else if (json_is_array(value))
-        print_array(value, depth);
-    else if (json_dumpf(value, stdout, JSON_ENCODE_ANY | JSON_ENSURE_ASCII) < 0 && !ferror(stdout))
+        print_array(out, value, depth);
+    else if (json_dumpf(value, out, JSON_ENCODE_ANY | JSON_ENSURE_ASCII) < 0 && !ferror(out))
         byre_die_no_memory();
 }
 
 void byre_json_print(json_t *value)
 {
-    print_value(value, 0);
+    print_value(stdout, value, 0);
     putchar('\n');
     json_decref(value);
+}
+
+char *byre_json_to_text(json_t *value, size_t *ret_length)
+{
+    char *text = NULL;
+    FILE *out = open_memstream(&text, ret_length);
+
+    if (!out)
+        byre_die_no_memory();
+    print_value(out, value, 0);
+    putc('\n', out);
+    if (ferror(out) | fclose(out))
+        byre_die_no_memory();
+    json_decref(value);
+    return text;
 }

@@ -6,6 +6,7 @@
 #define BYRE_CLI_JSON_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <jansson.h>
@@ -24,5 +25,7 @@ void byre_json_add_bool(json_t *object, const char *key, bool value);
 
 /* Prints `value`, indented by four, and a newline on standard output; releases it. */
 void byre_json_print(json_t *value);
+/* The same text, of `*ret_length` bytes and with a null byte after it, to be freed by the caller. */
+char *byre_json_to_text(json_t *value, size_t *ret_length);
 
 #endif

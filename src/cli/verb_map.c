@@ -15,6 +15,7 @@
 
 #include "byre/disk.h"
 #include "cli/arguments.h"
+#include "cli/map_entry.h"
 #include "cli/message.h"
 #include "cli/objects.h"
 
@@ -39,16 +40,10 @@ struct map_args {
     bool json, force_share, image_opts, allow_protocol;
 };
 
-struct map_entry {
-    uint64_t start, length, hoff;
-    unsigned depth;
-    bool present, zero, data, has_offset;
-};
-
 struct map_printer {
     struct byre_disk *disk;
     bool json, first;
-    struct map_entry held; /* length 0: none */
+    struct byre_map_entry held; /* length 0: none */
 };
 
 static int read_options(struct byre_option_parser *parser, struct map_args *args)
@@ -73,21 +68,17 @@ static int read_options(struct byre_option_parser *parser, struct map_args *args
     return id;
 }
 
-static void print_json(struct map_printer *printer, const struct map_entry *e)
+static void print_json(struct map_printer *printer, const struct byre_map_entry *e)
 {
-    printf("%s{ \"start\": %" PRIu64 ", \"length\": %" PRIu64
-           ", \"depth\": %u, \"present\": %s, \"zero\": %s, "
-           "\"data\": %s",
-           printer->first ? "[" : ",\n", e->start, e->length, e->depth, e->present ? "true" : "false",
-           e->zero ? "true" : "false", e->data ? "true" : "false");
-    if (e->has_offset)
-        printf(", \"offset\": %" PRIu64, e->hoff + byre_layer_file_offset(printer->disk, e->depth));
-    putchar('}');
+    char text[BYRE_MAP_ENTRY_MAX];
+
+    byre_map_entry_to_json(printer->disk, e, printer->first, text);
+    fputs(text, stdout);
     printer->first = false;
 }
 
 /* Text shows what holds data, and has no way to say where compressed data is. */
-static int print_text(struct map_printer *printer, const struct map_entry *e)
+static int print_text(struct map_printer *printer, const struct byre_map_entry *e)
 {
     char start[32], length[32], hoff[32];
 
@@ -112,41 +103,17 @@ static int print_held(struct map_printer *printer)
     return 0;
 }
 
-static bool continues(const struct map_entry *a, const struct map_entry *b)
-{
-    return a->length && a->depth == b->depth && a->present == b->present && a->zero == b->zero &&
-           a->data == b->data && a->has_offset == b->has_offset &&
-           (!a->has_offset || a->hoff + a->length == b->hoff);
-}
-
-static int add_entry(struct map_printer *printer, const struct map_entry *e)
-{
-    if (continues(&printer->held, e)) {
-        printer->held.length += e->length;
-        return 0;
-    }
-    if (print_held(printer) != 0)
-        return 1;
-    printer->held = *e;
-    return 0;
-}
-
 static int each_extent(void *opaque, const struct byre_extent *extent)
 {
     struct map_printer *printer = opaque;
-    struct map_entry e = {
-        .start = extent->goff,
-        .length = extent->length,
-        .hoff = extent->hoff,
-        .depth = extent->layer,
-        .present = extent->kind != BYRE_EXTENT_HOLE,
-        .zero = extent->kind == BYRE_EXTENT_HOLE || extent->kind == BYRE_EXTENT_ZERO || extent->reserved,
-        .data = extent->kind == BYRE_EXTENT_DATA || extent->kind == BYRE_EXTENT_COMPRESSED,
-        .has_offset = (extent->kind == BYRE_EXTENT_DATA || extent->allocated) &&
-                      !byre_layer_is_encrypted(printer->disk, extent->layer),
-    };
+    struct byre_map_entry e = byre_map_entry_of(printer->disk, extent);
 
-    return add_entry(printer, &e);
+    if (byre_map_entry_join(&printer->held, &e))
+        return 0;
+    if (print_held(printer) != 0)
+        return 1;
+    printer->held = e;
+    return 0;
 }
 
 /* Prints the whole map.  0, 1 after a complaint. */
@@ -155,7 +122,7 @@ static int print_map(struct map_printer *printer, const struct map_args *args)
     uint64_t size = byre_get_size(printer->disk);
     uint64_t start = args->start < size ? args->start : size;
     uint64_t length = size - start < args->max_length ? size - start : args->max_length;
-    struct map_entry nothing = { .start = args->start };
+    struct byre_map_entry nothing = { .start = args->start };
     struct byre_error err = BYRE_ERROR_INIT;
     int r = 0;
 
@@ -170,7 +137,7 @@ static int print_map(struct map_printer *printer, const struct map_args *args)
     if (args->json) {
         if (printer->first)
             print_json(printer, &nothing);
-        printf("]\n");
+        fputs(BYRE_MAP_END, stdout);
     }
     return 0;
 }

@@ -19,6 +19,7 @@
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "base/endian.h"
+#include "base/utf16.h"
 #include "byre/disk.h"
 
 #define SECTOR       512u
@@ -27,6 +28,7 @@
 #define FIRST_LOGICAL 5u
 #define LOGICAL_MAX  251u /* as many as Linux has numbers for */
 
+#define MBR_ID        440u
 #define MBR_ENTRIES   446u
 #define MBR_SIGNATURE 510u
 
@@ -34,10 +36,13 @@
 
 #define GPT_HEADER_MIN 92u
 #define GPT_ENTRY_MIN  128u
+#define GPT_NAME_UNITS 36u
+#define GPT_LEGACY_BIOS_BOOTABLE 4u
 
 struct walk {
     struct byre_disk *disk;
     uint64_t size;
+    struct byre_partition_label *label; /* is filled in before `each` is called */
     int (*each)(void *opaque, const struct byre_partition *partition);
     void *opaque;
     struct byre_error *err;
@@ -143,6 +148,8 @@ static int tell_gpt(const struct walk *walk, const struct gpt *gpt)
     static const uint8_t unused[16];
     int rc = 0;
 
+    put_guid(walk->label->id, gpt->header + 56);
+    walk->label->block = (unsigned)gpt->block;
     for (uint32_t i = 0; i < gpt->entry_count && rc == 0; i++) {
         const uint8_t *entry = gpt->entries + (size_t)i * gpt->entry_bytes;
         uint64_t first = byre_get_le64(entry + 32), last = byre_get_le64(entry + 40);
@@ -151,6 +158,10 @@ static int tell_gpt(const struct walk *walk, const struct gpt *gpt)
         if (memcmp(entry, unused, sizeof unused) == 0 || last < first || last == UINT64_MAX)
             continue;
         put_guid(partition.type, entry);
+        put_guid(partition.uuid, entry + 16);
+        partition.attributes = byre_get_le64(entry + 48);
+        partition.bootable = partition.attributes & GPT_LEGACY_BIOS_BOOTABLE;
+        byre_utf16_to_utf8(entry + 56, GPT_NAME_UNITS, partition.name);
         rc = tell(walk, &partition, first, last - first + 1, gpt->block);
     }
     return rc;
@@ -172,6 +183,7 @@ static int walk_gpt(const struct walk *walk)
 
 struct mbr_entry {
     uint8_t type;
+    bool active;
     uint64_t first, count; /* sectors */
 };
 
@@ -179,7 +191,7 @@ static struct mbr_entry mbr_entry(const uint8_t *sector, unsigned i)
 {
     const uint8_t *entry = sector + MBR_ENTRIES + 16 * i;
 
-    return (struct mbr_entry){ entry[4], byre_get_le32(entry + 8), byre_get_le32(entry + 12) };
+    return (struct mbr_entry){ entry[4], entry[0] & 0x80, byre_get_le32(entry + 8), byre_get_le32(entry + 12) };
 }
 
 static bool is_extended(const struct mbr_entry *entry)
@@ -204,8 +216,10 @@ static bool is_mbr(const uint8_t *sector)
 
 static int tell_mbr(const struct walk *walk, unsigned number, const struct mbr_entry *entry, uint64_t base)
 {
-    struct byre_partition partition = { .number = number };
+    struct byre_partition partition = { .number = number, .bootable = entry->active };
 
+    if (walk->label->id[0])
+        snprintf(partition.uuid, sizeof partition.uuid, "%.8s-%02x", walk->label->id + 2, number);
     snprintf(partition.type, sizeof partition.type, "0x%02x", entry->type);
     return entry->type ? tell(walk, &partition, base + entry->first, entry->count, SECTOR) : 0;
 }
@@ -266,8 +280,12 @@ static int follow_chain(const struct walk *walk, struct chain *chain)
 static int walk_mbr(const struct walk *walk, const uint8_t *sector)
 {
     struct chain chain = { .number = FIRST_LOGICAL };
+    uint32_t id = byre_get_le32(sector + MBR_ID);
     int rc = 0;
 
+    walk->label->block = SECTOR;
+    if (id)
+        snprintf(walk->label->id, sizeof walk->label->id, "0x%08x", id);
     for (unsigned i = 0; i < 4 && rc == 0; i++) {
         struct mbr_entry entry = mbr_entry(sector, i);
 
@@ -297,25 +315,51 @@ static enum byre_partition_table table_of(const uint8_t *sector)
     return BYRE_PARTITION_TABLE_MBR;
 }
 
-int byre_partitions(struct byre_disk *disk, int (*each)(void *opaque, const struct byre_partition *partition),
-                    void *opaque, enum byre_partition_table *ret_table, struct byre_error *err)
+static int walk_table(const struct walk *walk)
 {
-    const struct walk walk = { disk, byre_get_size(disk), each, opaque, err };
-    enum byre_partition_table table = BYRE_PARTITION_TABLE_NONE;
     uint8_t sector[SECTOR];
-    int rc = read_bytes(&walk, sector, sizeof sector, 0);
+    int rc = read_bytes(walk, sector, sizeof sector, 0);
 
     if (rc < 0)
         return rc;
     if (rc == 0)
-        table = table_of(sector);
-    if (ret_table)
-        *ret_table = table;
-    switch (table) {
-    case BYRE_PARTITION_TABLE_GPT: return walk_gpt(&walk);
-    case BYRE_PARTITION_TABLE_MBR: return walk_mbr(&walk, sector);
+        walk->label->table = table_of(sector);
+    switch (walk->label->table) {
+    case BYRE_PARTITION_TABLE_GPT: return walk_gpt(walk);
+    case BYRE_PARTITION_TABLE_MBR: return walk_mbr(walk, sector);
     default: return 0;
     }
+}
+
+int byre_partitions(struct byre_disk *disk, int (*each)(void *opaque, const struct byre_partition *partition),
+                    void *opaque, enum byre_partition_table *ret_table, struct byre_error *err)
+{
+    struct byre_partition_label label = { .block = SECTOR };
+    const struct walk walk = { disk, byre_get_size(disk), &label, each, opaque, err };
+    int rc = walk_table(&walk);
+
+    if (ret_table)
+        *ret_table = label.table;
+    return rc;
+}
+
+static int pass_over(void *opaque, const struct byre_partition *partition)
+{
+    (void)opaque;
+    (void)partition;
+    return 1;
+}
+
+int byre_partition_label(struct byre_disk *disk, struct byre_partition_label *ret_label, struct byre_error *err)
+{
+    struct byre_partition_label label = { .block = SECTOR };
+    const struct walk walk = { disk, byre_get_size(disk), &label, pass_over, NULL, err };
+    int rc = walk_table(&walk);
+
+    if (rc < 0)
+        return rc;
+    *ret_label = label;
+    return 0;
 }
 
 struct search {

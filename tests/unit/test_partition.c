@@ -98,6 +98,65 @@ static void gpt_as_sfdisk_makes_it_is_read(void **state)
     assert_string_equal(seen.list[1].type, "c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
 }
 
+static void gpt_tells_names_and_ids(void **state)
+{
+    static const char script[] =
+        "label: gpt\\nlabel-id: 9516AF22-7A57-B044-8351-87D9B0562963\\n"
+        "start=2048, size=8, type=L, uuid=501226AB-2DB2-3A45-A21B-04450B763F21, name=\"gr\xc3\xbc\xc3\x9f e\"\\n"
+        "start=4096, size=8, type=L, name=\"\xe2\x82\xac a cow and 36 units but not one mor\", "
+        "attrs=LegacyBIOSBootable\\n"
+        "start=6144, size=8, type=L, attrs=\"RequiredPartition,GUID:60\", name=xyz\\n";
+    struct byre_partition_label label;
+    struct byre_disk *disk;
+    struct seen seen;
+
+    (void)state;
+    make_disk(script);
+    must(read_table(&seen, NULL, err));
+    assert_int_equal(seen.count, 3);
+    assert_string_equal(seen.list[0].uuid, "501226ab-2db2-3a45-a21b-04450b763f21");
+    assert_string_equal(seen.list[0].name, "gr\xc3\xbc\xc3\x9f e");
+    assert_int_equal(seen.list[0].attributes, 0);
+    assert_string_equal(seen.list[1].name, "\xe2\x82\xac a cow and 36 units but not one mor");
+    assert_true(seen.list[1].bootable);
+    assert_false(seen.list[2].bootable);
+    assert_true(seen.list[2].attributes == (1 | 1ull << 60));
+    disk = open_disk(path("disk"), false);
+    must(byre_partition_label(disk, &label, err));
+    close_disk(disk);
+    assert_int_equal(label.table, BYRE_PARTITION_TABLE_GPT);
+    assert_int_equal(label.block, 512);
+    assert_string_equal(label.id, "9516af22-7a57-b044-8351-87d9b0562963");
+}
+
+static void mbr_tells_ids_and_what_is_active(void **state)
+{
+    struct byre_partition_label label;
+    struct byre_disk *disk;
+    struct seen seen;
+
+    (void)state;
+    make_disk("label: dos\\nlabel-id: 0x0234abcd\\n"
+              "start=2048, size=8, type=83\\nstart=4096, size=8, type=c, bootable\\n"
+              "start=8192, size=8192, type=5\\nstart=10240, size=8\\n");
+    must(read_table(&seen, NULL, err));
+    assert_int_equal(seen.count, 3);
+    assert_string_equal(seen.list[0].uuid, "0234abcd-01");
+    assert_string_equal(seen.list[1].uuid, "0234abcd-02");
+    assert_string_equal(seen.list[2].uuid, "0234abcd-05");
+    assert_string_equal(seen.list[2].name, "");
+    assert_false(seen.list[0].bootable);
+    assert_true(seen.list[1].bootable);
+    disk = open_disk(path("disk"), false);
+    must(byre_partition_label(disk, &label, err));
+    close_disk(disk);
+    assert_int_equal(label.table, BYRE_PARTITION_TABLE_MBR);
+    assert_string_equal(label.id, "0x0234abcd");
+    change(440, "\0\0\0\0", 4);
+    must(read_table(&seen, NULL, err));
+    assert_string_equal(seen.list[0].uuid, "");
+}
+
 static void gpt_of_large_blocks_is_read(void **state)
 {
     struct seen seen;
@@ -287,6 +346,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(gpt_as_sfdisk_makes_it_is_read),
+        TEST(gpt_tells_names_and_ids),
+        TEST(mbr_tells_ids_and_what_is_active),
         TEST(gpt_of_large_blocks_is_read),
         TEST(gpt_with_damaged_header_is_read_from_its_copy),
         TEST(gpt_with_both_headers_damaged_is_refused),
