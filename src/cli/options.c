@@ -13,6 +13,14 @@
 #include "cli/message.h"
 #include "cli/objects.h"
 
+/* As getopt_long calls it. */
+static int wants_argument(const struct byre_option *o)
+{
+    if (!o->argument)
+        return no_argument;
+    return *o->argument == '[' ? optional_argument : required_argument;
+}
+
 void byre_options_start(struct byre_option_parser *parser, const struct byre_verb *verb, int argc,
                         char **argv)
 {
@@ -33,9 +41,7 @@ void byre_options_start(struct byre_option_parser *parser, const struct byre_ver
                 *shorts++ = ':';
         }
         if (o->name)
-            parser->longs[longs++] = (struct option){
-                o->name, o->argument ? required_argument : no_argument, NULL, o->id
-            };
+            parser->longs[longs++] = (struct option){ o->name, wants_argument(o), NULL, o->id };
     }
     optind = 0;
     opterr = 0;
@@ -121,7 +127,8 @@ static void print_option(const struct byre_option *o)
     if (o->name)
         n += snprintf(left + n, sizeof left - (size_t)n, "%s--%s", n ? ", " : "    ", o->name);
     if (o->argument)
-        snprintf(left + n, sizeof left - (size_t)n, "%s%s", o->name ? "=" : " ", o->argument);
+        snprintf(left + n, sizeof left - (size_t)n, "%s%s", !o->name ? " " : *o->argument == '[' ? "" : "=",
+                 o->argument);
     printf("  %-28s %s\n", left, o->help);
 }
 

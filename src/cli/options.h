@@ -11,7 +11,7 @@
 struct byre_option {
     int id;               /* the letter of the short option, or a value from BYRE_OPTION_LONG on */
     const char *name;     /* the long name without its dashes, or NULL */
-    const char *argument; /* how the help calls the argument; NULL: it takes none */
+    const char *argument; /* how the help calls the argument; NULL: it takes none; "[=NAME]": it may be left out */
     const char *help;     /* one line; NULL: known from qemu-img, and refused by name */
 };
 
@@ -33,7 +33,7 @@ struct byre_option_parser {
     const struct byre_verb *verb;
     int argc;
     char **argv;
-    const char *argument; /* of the option that byre_options_next returned last */
+    const char *argument; /* of the option that byre_options_next returned last, or NULL */
     int exit_code;        /* where byre_options_next returned -1 */
     int operand;          /* where byre_options_next returned 0: index of the first operand in argv */
     char shorts[2 * BYRE_OPTIONS_MAX + 3];

@@ -20,7 +20,9 @@
 static const struct {
     const char *verb, *program, *summary;
 } siblings[] = {
+    { "mount", "byre-mount", "Shows images as files." },
     { "serve", "byre-nbd", "Serves a disk over the NBD protocol." },
+    { "umount", "byre-umount", "Takes mounts of images away." },
 };
 
 /* The program beside this one, or by its name alone, to be found in the path. */

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A mount, from its beginning to its end.
+ */
+#ifndef BYRE_FUSE_SESSION_H
+#define BYRE_FUSE_SESSION_H
+
+#include "fuse/operations.h"
+
+struct byre_session_options {
+    const char *mount_point, *source; /* the source is what mount(8) shows */
+    const char *fuse_options;         /* of libfuse and the kernel, with commas between; or NULL */
+    bool read_only, suid, dev, debug;
+    struct byre_mount *mount;
+    int (*mounted)(void *opaque, struct byre_error *err); /* it is there; a failure ends it */
+    void *opaque;
+};
+
+/* Mounts, and serves until somebody unmounts or a signal comes (INT, TERM, HUP).  The mount is gone then, and it
+ * goes away by itself where the process is killed. */
+int byre_session_run(const struct byre_session_options *options, struct byre_error *err);
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The process that takes away the mount of one that was killed.
+ *
+ *   W1. It holds none of the files of the other process, whose images would stay locked by that.
+ *   W2. It unmounts only what nobody serves any more: another mount may be there by then.
+ *   W3. It may be the child of a process with threads: it calls nothing that takes locks.
+ */
+#include "config.h"
+
+#include "fuse/watchdog.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+/* True: the other process has said that it is over; false: it has ended without a word. */
+static bool wait_for_word(int pipe)
+{
+    char byte;
+    ssize_t length;
+
+    do
+        length = read(pipe, &byte, 1);
+    while (length < 0 && errno == EINTR);
+    return length == 1;
+}
+
+static void unmount_what_is_left(const char *mount_point)
+{
+    struct stat st;
+
+    if (stat(mount_point, &st) == 0 || errno != ENOTCONN)
+        return;
+    if (umount2(mount_point, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno == EPERM)
+        execlp("fusermount3", "fusermount3", "-u", "-z", "-q", "--", mount_point, (char *)NULL);
+}
+
+static void watch(const char *mount_point, int pipe)
+{
+    struct sigaction ignore = { .sa_handler = SIG_IGN };
+    const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
+
+    for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
+        (void)sigaction(signals[i], &ignore, NULL);
+    (void)setsid();
+    (void)dup2(pipe, 0);
+    (void)close_range(1, ~0u, 0);
+    if (!wait_for_word(0))
+        unmount_what_is_left(mount_point);
+    _exit(0);
+}
+
+int byre_watchdog_start(const char *mount_point, struct byre_watchdog *ret_watchdog, struct byre_error *err)
+{
+    CLEANUP(free_ptr) char *path = realpath(mount_point, NULL);
+    int fds[2];
+    pid_t process;
+
+    if (!path)
+        return byre_error_set_errno(err, -errno, "Could not mount at '%s'", mount_point);
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return byre_error_set_errno(err, -errno, "Failed to create a pipe");
+    process = fork();
+    if (process == 0)
+        watch(path, fds[0]);
+    close(fds[0]);
+    if (process < 0) {
+        close(fds[1]);
+        return byre_error_set_errno(err, -errno, "Failed to fork");
+    }
+    *ret_watchdog = (struct byre_watchdog){ process, fds[1] };
+    return 0;
+}
+
+void byre_watchdog_stop(struct byre_watchdog *watchdog)
+{
+    while (write(watchdog->pipe, "\1", 1) < 0 && errno == EINTR)
+        ;
+    close(watchdog->pipe);
+    while (waitpid(watchdog->process, NULL, 0) < 0 && errno == EINTR)
+        ;
+}

@@ -1,0 +1,129 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Mistakes and damaged images: one clear message, EIO for what is bad, and never a mount that hangs.
+. "$(dirname "$0")/../lib.sh"
+. "$TEST_TOP/tests/fuse/mount.bash"
+
+mkdir mnt
+qemu-img create -q -f qcow2 image.qcow2 8M
+
+refused() { # REGEX ARGUMENT...
+    local regex=$1
+    shift
+    run_fails 1 "$regex" timeout 20 "$MOUNT" "$@"
+    if mountpoint -q mnt; then fail 'it is mounted'; fi
+}
+refused 'Expecting an image and a mount point'
+refused 'Expecting an image and a mount point' image.qcow2
+refused "unrecognized option '--bogus'" --bogus image.qcow2 mnt
+refused "Could not mount at 'missing': No such file or directory" image.qcow2 missing
+refused "Could not mount at '/dev/null': it is neither a directory nor a file" image.qcow2 /dev/null
+refused "Could not open 'missing.qcow2': .*No such file" missing.qcow2 mnt
+refused "Invalid uid 'x'" -o uid=x image.qcow2 mnt
+refused "Invalid gid '-1'" -o gid=-1 image.qcow2 mnt
+refused "Invalid umask '9'" -o umask=9 image.qcow2 mnt
+refused "Invalid partition number '0'" --fs=0 image.qcow2 mnt
+refused "Invalid partition number '1x'" -o fs=1x image.qcow2 mnt
+refused "unknown option.*bogus_option" -o bogus_option image.qcow2 mnt
+refused "snapshot" --snapshot=none image.qcow2 mnt
+refused "Could not create '/missing/pid'" --pid-file=/missing/pid image.qcow2 mnt
+head -c 1000 image.qcow2 >short.qcow2
+refused "Could not open 'short.qcow2'" --format=qcow2 short.qcow2 mnt
+refused "Could not open 'missing.qcow2'" image.qcow2 missing.qcow2 mnt
+refused "Unknown driver 'vmdk'" --format=vmdk image.qcow2 mnt
+
+# a mount point that is one already
+mount_image image.qcow2 mnt
+run_fails 1 "Could not mount at 'mnt': something is mounted there already" "$MOUNT" image.qcow2 mnt
+unmount
+run_fails 1 "Could not unmount 'mnt': it is no mount point" "$UMOUNT" mnt
+run_fails 1 "Could not unmount 'missing': No such file or directory" "$UMOUNT" missing
+run_fails 1 'Expecting a mount point' "$UMOUNT"
+
+# no /dev/fuse
+if unshare -m true 2>/dev/null; then
+    mkdir dev
+    run_fails 1 'Could not mount' unshare -m sh -c 'mount -t tmpfs none /dev && exec "$@"' sh \
+        "$MOUNT" "$PWD/image.qcow2" "$PWD/mnt"
+    assert_match 'fuse' "$ERR"
+fi
+
+# what is bad is an error, and the rest is there
+fails() { # TEXT COMMAND...
+    local text=$1
+    shift
+    run timeout 20 "$@"
+    [ "$CODE" != 0 ] || fail "this was to fail: $*"
+    assert_match "$text" "$ERR"
+}
+truncate -s 8M raw
+printf 'label: gpt\nsize=4M\nsize=2M\n' | sfdisk -q raw
+text 1 5000000 | dd of=raw bs=1M seek=1 conv=notrunc status=none
+qemu-img convert -f raw -O qcow2 raw damaged.qcow2
+# the L2 entry of the cluster at 2 MiB is no place where a cluster can be
+l1=$(("16#$(xxd -s 40 -l 8 -p damaged.qcow2)"))
+l2=$(("16#$(xxd -s $l1 -l 8 -p damaged.qcow2)" & 0xfffffffffffe00))
+printf '\x80\0\0\0\0\x06\x02\0' | dd of=damaged.qcow2 bs=1 seek=$((l2 + 8 * 32)) conv=notrunc status=none
+mount_image damaged.qcow2 mnt
+cmp -n $((2 << 20)) raw mnt/disk.raw
+cmp -i $((3 << 20)) -n $((5 << 20)) raw mnt/disk.raw
+fails 'Input/output error' dd if=mnt/disk.raw of=/dev/null bs=64k skip=32 count=1 iflag=direct
+fails 'Input/output error' cat mnt/partitions/1.raw
+cmp -i $((5 << 20)):0 -n $((2 << 20)) raw mnt/partitions/2.raw
+unmount
+
+# a partition that reaches past the end of the disk
+head -c 6M raw >cut.raw
+mount_image --format=raw cut.raw mnt
+assert_equal $((2 << 20)) "$(stat -c %s mnt/partitions/2.raw)" 'size of a partition that is cut'
+cmp -n $((1 << 20)) -i $((5 << 20)):0 raw mnt/partitions/2.raw
+fails 'Input/output error' tail -c 1M mnt/partitions/2.raw
+fails 'Input/output error' dd if=mnt/partitions/2.raw of=/dev/null bs=64k skip=16 count=1
+unmount
+
+# a table that is damaged twice
+cp raw twice.raw
+dd if=/dev/urandom of=twice.raw bs=512 seek=1 count=1 conv=notrunc status=none
+dd if=/dev/urandom of=twice.raw bs=512 seek=$((8 * 2048 - 1)) count=1 conv=notrunc status=none
+mount_image --format=raw twice.raw mnt
+assert_equal table.json "$(ls mnt/partitions)" 'partitions of a damaged table'
+assert_same_file twice.raw mnt/disk.raw
+unmount
+
+# an image that goes away: what is open stays, what is not cannot be opened
+qemu-img create -q -f qcow2 -b image.qcow2 -F qcow2 top.qcow2
+run_ok "$BYRE" snapshot -c one top.qcow2
+mount_image top.qcow2 mnt
+cat mnt/disk.raw >/dev/null
+rm image.qcow2 top.qcow2
+cmp -n $((8 << 20)) mnt/disk.raw /dev/zero
+fails 'No such file' cat mnt/snapshots/one/disk.raw
+fails 'No such file' cat mnt/layers/1/disk.raw
+unmount
+# a medium that fails, and is told of
+qemu-img convert -f raw -O qcow2 raw whole.qcow2
+failing=driver=qcow2,file.driver=blkdebug,file.image.filename=whole.qcow2
+failing+=,file.inject-error.0.event=read_aio,file.inject-error.0.errno=5
+"$MOUNT" -f --image-opts "$failing" mnt >log 2>&1 &
+pid=$!
+mounts=("$PWD/mnt")
+deadline=$((SECONDS + 20))
+until mountpoint -q mnt; do
+    [ $SECONDS -lt $deadline ] || fail "the mount does not come: $(cat log)"
+done
+fails 'Input/output error' cat mnt/disk.raw
+assert_equal $((8 << 20)) "$(stat -c %s mnt/disk.raw)" size
+unmount
+wait $pid || fail "byre-mount exits with $?"
+grep -q '^byre: read failed: .*Input/output error' log || fail "what was said: $(cat log)"
+
+# a server that ends
+if has LIBNBD; then
+    "$BYRE-nbd" --fork -r -t -k "$PWD/socket" --pid-file="$PWD/pid" -f raw raw 2>/dev/null
+    mount_image "nbd+unix:///?socket=$PWD/socket" mnt
+    cmp -n 1000000 raw mnt/disk.raw
+    kill "$(cat pid)"
+    fails 'Input/output error|Cannot send|Transport|Connection' \
+        dd if=mnt/disk.raw of=/dev/null bs=1M skip=6 count=1
+    unmount
+fi

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash
+# For tests of mounts, after lib.sh: mounts in the test's directory, which end with the test.
+
+MOUNT=$BYRE-mount
+UMOUNT=$BYRE-umount
+
+[ -c /dev/fuse ] || skip 'there is no /dev/fuse'
+[ -e "$MOUNT" ] || fail 'there is no byre-mount: byre was built without libfuse3'
+
+mounts=()
+
+# mount_image OPTION... IMAGE... MOUNTPOINT: it is there when this returns.
+mount_image() {
+    run_ok "$MOUNT" "$@"
+    mounts+=("$(realpath -s "${*: -1}")")
+}
+
+# unmount: the last one; its images are closed.
+unmount() {
+    run_ok "$UMOUNT" "${mounts[-1]}"
+    unset 'mounts[-1]'
+}
+
+unmount_all() {
+    local path
+    for path in "${mounts[@]}"; do
+        "$UMOUNT" "$path" || umount -l "$path"
+    done
+}
+clean_up unmount_all
