@@ -21,6 +21,7 @@
 #define PATH_LIMIT 65536u /* bytes that links may make of a path */
 
 static const struct byre_filesystem_kind *const kinds[] = {
+    &byre_fat_kind,
     NULL,
 };
 

@@ -55,7 +55,7 @@ make_tree() {
 # list_tree DIRECTORY: all that is to be equal, apart from contents.  Directories' sizes and links are not.
 list_tree() {
     (
-        cd "$1"
+        cd "$1" || exit
         find . -mindepth 1 \( -type d -printf '%P d %m %U %G %T@ %l\0' \) -o \
             -printf '%P %y %m %U %G %n %s %T@ %l\0' | sort -z | tr '\0' '\n'
         find . -mindepth 1 \( -type b -o -type c \) -exec stat -c '%n %t %T' {} + | sort
