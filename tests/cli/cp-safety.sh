@@ -47,6 +47,8 @@ for option in -n --no-clobber; do
     assert_equal old "$(cat old)"
     run_ok "$BYRE" cp $option -r disk.raw hello link new-dir
 done
+run_ok "$BYRE" cp --no-clobber disk.raw hello another
+assert_same_file tree/hello another
 mkdir -p in/hello
 run_fails 1 "could not copy 'hello' in 'disk.raw': 'in/hello': Is a directory$" "$BYRE" cp disk.raw hello in
 run_fails 1 "could not copy 'dir' in 'disk.raw': 'old': Not a directory$" "$BYRE" cp -r disk.raw dir old
