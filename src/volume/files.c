@@ -246,6 +246,8 @@ static int step(struct walk *walk, const char *name, const char *rest)
         return rc;
     if (S_ISLNK(file.mode) && (!last || *rest || walk->flags & BYRE_FILES_FOLLOW))
         return follow(walk, id, rest);
+    if (*rest && !S_ISDIR(file.mode))
+        return byre_error_set(walk->err, -ENOTDIR, "'%s' is no directory", name);
     return trail_push(&walk->trail, id) < 0 ? byre_error_set_errno(walk->err, -ENOMEM, "path") : 0;
 }
 
