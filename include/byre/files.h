@@ -56,6 +56,17 @@ int byre_files_probe(struct byre_disk *disk, uint64_t goff, uint64_t length, str
  */
 int byre_files_open(struct byre_disk *disk, uint64_t goff, uint64_t length, struct byre_files **ret_files,
                     struct byre_error *err);
+
+/*
+ * Opens a file system of a disk, whose partitions are those that byre/partition.h tells.  Number N: the one in
+ * partition N.  0: the one on the whole disk where there are no partitions, or else the only one in a partition that
+ * byre can read; *ret_number, which may be NULL, tells in which, 0 for the whole disk.
+ * As byre_partition_find and byre_files_open; and, for number 0, -ENOTUNIQ: several partitions have one, which the
+ * message names; -ENOTSUP: none has, and the message says what they hold.
+ */
+int byre_files_open_in(struct byre_disk *disk, unsigned number, struct byre_files **ret_files, unsigned *ret_number,
+                       struct byre_error *err);
+
 /* NULL is allowed.  No call may be under way. */
 void byre_files_close(struct byre_files *files);
 

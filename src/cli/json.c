@@ -14,31 +14,7 @@
 
 #include "base/cleanup.h"
 #include "cli/message.h"
-
-/* Length of the well-formed UTF-8 sequence at `s`, or 0. */
-static size_t utf8_length(const unsigned char *s)
-{
-    uint32_t c;
-    size_t n;
-
-    if (s[0] < 0x80)
-        return 1;
-    n = s[0] >= 0xf0 && s[0] < 0xf5   ? 4
-        : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
-        : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
-                                      : 0;
-    if (!n)
-        return 0;
-    c = s[0] & (0xffu >> (n + 1));
-    for (size_t i = 1; i < n; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-        c = c << 6 | (s[i] & 0x3f);
-    }
-    if ((n == 3 && (c < 0x800 || (c >= 0xd800 && c < 0xe000))) || (n == 4 && (c < 0x10000 || c > 0x10ffff)))
-        return 0;
-    return n;
-}
+#include "cli/utf8.h"
 
 /* A copy of `text` in which each byte that is no UTF-8 has become U+FFFD. */
 static char *clean_utf8(const char *text)
@@ -49,7 +25,7 @@ static char *clean_utf8(const char *text)
     if (!copy)
         byre_die_no_memory();
     while (*text) {
-        size_t n = utf8_length((const unsigned char *)text);
+        size_t n = byre_utf8_length((const unsigned char *)text, NULL);
 
         if (n)
             memcpy(out, text, n);

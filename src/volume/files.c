@@ -16,11 +16,16 @@
 #include "base/cleanup.h"
 #include "byre/disk.h"
 #include "volume/filesystem.h"
+#include "volume/found.h"
 
 #define LINKS_MAX 40u   /* symbolic links on one path, as Linux counts */
 #define PATH_LIMIT 65536u /* bytes that links may make of a path */
 
 static const struct byre_filesystem_kind *const kinds[] = {
+    &byre_fat_kind,
+#ifdef HAVE_EXT2FS
+    &byre_ext_kind,
+#endif
     NULL,
 };
 
@@ -32,6 +37,8 @@ int byre_files_probe(struct byre_disk *disk, uint64_t goff, uint64_t length, str
 
     for (unsigned i = 0; kinds[i] && rc == 0; i++)
         rc = kinds[i]->probe(disk, goff, length, &found, err);
+    if (rc == 0)
+        rc = byre_found_by_signature(disk, goff, length, &found, err);
     if (rc < 0)
         return rc;
     *ret_found = found;
@@ -239,6 +246,8 @@ static int step(struct walk *walk, const char *name, const char *rest)
         return rc;
     if (S_ISLNK(file.mode) && (!last || *rest || walk->flags & BYRE_FILES_FOLLOW))
         return follow(walk, id, rest);
+    if (*rest && !S_ISDIR(file.mode))
+        return byre_error_set(walk->err, -ENOTDIR, "'%s' is no directory", name);
     return trail_push(&walk->trail, id) < 0 ? byre_error_set_errno(walk->err, -ENOMEM, "path") : 0;
 }
 

@@ -1,0 +1,43 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# The fuzz target for files inside disks on its seeds, on file systems that mkfs.fat and mke2fs made, and on drawn damage
+# to them.  The seed is printed; TEST_SEED repeats a run.
+. "$(dirname "$0")/../lib.sh"
+. "$TEST_TOP/tests/fuzz/images.bash"
+
+seed=${TEST_SEED:-$RANDOM}
+echo "TEST_SEED=$seed"
+RANDOM=$seed
+export PATH=$PATH:/sbin:/usr/sbin
+mkdir seeds images damaged
+run_ok "$TEST_BUILD/fuzz/seeds_files" seeds
+replay files seeds
+
+mkdir -p tree/directory/deeper
+noise 1 30000 >"tree/directory/deeper/a file with a long name"
+noise 2 700 >tree/directory/short
+truncate -s 100000 tree/directory/sparse
+: >tree/empty
+mkfs.fat -C -F 12 images/1 360 >/dev/null
+mkfs.fat -C -F 16 -s 1 images/2 2100 >/dev/null
+mkfs.fat -C -F 32 -s 1 -f 1 -R 4 -a images/3 1000 >/dev/null
+truncate -s 200K images/1 images/2 images/3
+MTOOLS_SKIP_CHECK=1 mcopy -s -i images/1 tree/directory ::
+MTOOLS_SKIP_CHECK=1 mcopy -s -i images/2 tree/directory tree/empty ::
+IMAGES=3
+ln -s directory/short tree/link
+ln -s "$(printf '%0100d' 7)" tree/directory/long
+for options in 'ext2 -b 1024' 'ext4 -b 1024 -O ^has_journal,inline_data' 'ext4 -b 4096 -O ^has_journal,^extents,^64bit'; do
+    IMAGES=$((IMAGES + 1))
+    # shellcheck disable=SC2086 # they are several
+    mke2fs -q -F -d tree -t $options images/$IMAGES 400K
+done
+replay files images
+
+rounds=100
+[ -z "$TEST_QUICK" ] || rounds=25
+for ((round = 0; round < rounds; round++)); do
+    cp "images/$((RANDOM % IMAGES + 1))" damaged/$round
+    damage damaged/$round
+done
+replay files damaged
