@@ -184,7 +184,8 @@ static void checksums_find_a_damaged_bit(void **state)
     (void)state;
     skip_without_ext();
     make_small(kinds[2]);
-    run("debugfs -R 'imap small' disk | sed -n 's/.*block \\([0-9]*\\), offset 0x\\(.*\\)/\\1 \\2/p' >where");
+    run("debugfs -R 'imap small' disk | "
+        "sed -n 's/.*block \\([0-9]*\\), offset 0x\\(.*\\)/\\1 \\2/p' >where");
     f = fopen(path("where"), "r");
     assert_true(getline(&out, &length, f) > 0);
     fclose(f);
