@@ -29,7 +29,8 @@ static const struct {
     { "-t ext4 -b 4096 -I 256 -O inline_data,metadata_csum,64bit", "ext4" },
     { "-t ext4 -b 1024 -I 1024 -O inline_data,^metadata_csum,uninit_bg,^64bit", "ext4" },
     { "-t ext4 -b 1024 -O meta_bg,^resize_inode,metadata_csum,metadata_csum_seed -g 1024", "ext4" },
-    { "-t ext4 -b 65536 -O ^has_journal", "ext4" },
+    { "-t ext4 -b 65536 -N 4000 -O ^has_journal", "ext4" },
+    { "-t ext4 -b 4096 -N 4000 -O bigalloc,^has_journal -C 16384", "ext4" },
 };
 
 /* --- trees ------------------------------------------------------------------------------------------------- */
