@@ -270,7 +270,8 @@ static void long_names_that_do_not_fit_give_way_to_the_short_one(void **state)
         uint8_t slot, place, byte;
     } changes[] = {
         { 0, 0, 0x44 }, { 0, 0, 0x03 }, { 0, 0, 0xe5 }, { 0, 13, 0x77 }, { 1, 0, 0x03 }, { 1, 0, 0x42 },
-        { 1, 13, 0x77 }, { 1, 0, 0xe5 }, { 2, 0, 0x00 }, { 2, 0, 0x41 }, { 2, 13, 0x77 }, { 3, 0, 'Z' }, { 1, 11, 0x20 },
+        { 1, 13, 0x77 }, { 1, 0, 0xe5 }, { 2, 0, 0x00 }, { 2, 0, 0x41 },
+        { 2, 13, 0x77 }, { 3, 0, 'Z' }, { 1, 11, 0x20 },
     };
     uint16_t units[30];
 
