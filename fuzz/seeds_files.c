@@ -124,7 +124,7 @@ static uint8_t *put_part(uint8_t *at, unsigned order, const char *short_name, co
     return at + 32;
 }
 
-/* The root directory has a label, a file in three pieces with a long name, a directory with a file, and an empty one. */
+/* The root directory has a label, a file in three pieces with a long name, a directory with a file, an empty file. */
 static void put_tree(uint8_t *root, uint8_t *sub)
 {
     root = put_short(root, "VOLUME     ", 0x08, 0, 0);

@@ -13,6 +13,10 @@
  * is the uppermost directory, whatever the file system calls it.  Names are bytes: UTF-8 from FAT, what is there from
  * ext.  Calls return 0 or a negative errno, fill `err` (which may be NULL), and are thread-safe on one file system,
  * byre_files_close apart.
+ *
+ * What FAT does not have is as Linux shows it by default: files belong to root, modes are 0755 of directories and 0644
+ * of files, less the right to write where the read-only attribute is set.  Its times are local ones of a zone that is
+ * not recorded, and are taken for UTC.
  */
 #ifndef BYRE_FILES_H
 #define BYRE_FILES_H

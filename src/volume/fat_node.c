@@ -157,26 +157,96 @@ static const char *link_text(int link)
     }
 }
 
-/*
- * `count` clusters led to `last`.  One of them came twice only if `last` lies on a loop, which then is not longer than
- * they are.
- */
-static int look_for_loop(struct chase *chase, uint32_t last, uint32_t count)
+/* The last run that begins at `index` or before it. */
+static const struct byre_fat_run *run_before(const struct byre_fat_node *node, uint32_t index)
 {
-    uint32_t cluster = last;
+    uint32_t low = 0, high = node->run_count;
+
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (node->runs[middle].index <= index)
+            low = middle;
+        else
+            high = middle;
+    }
+    return &node->runs[low];
+}
+
+/* The cluster at `index`, which the chain has, by the FAT. */
+static int follow_from(struct byre_fat *fat, const struct byre_fat_run *run, uint32_t index, uint32_t *ret_cluster,
+                        struct byre_error *err)
+{
+    struct byre_fat_cursor cursor = { NULL };
+    uint32_t cluster = run->cluster + run->count - 1;
     int link = BYRE_FAT_LINK_NEXT;
 
-    for (uint32_t i = 0; i < count && link == BYRE_FAT_LINK_NEXT; i++) {
-        link = byre_fat_table_link(chase->fat, &chase->cursor, cluster, &cluster, chase->err);
+    for (uint32_t at = run->index + run->count - 1; at < index && link == BYRE_FAT_LINK_NEXT; at++)
+        link = byre_fat_table_link(fat, &cursor, cluster, &cluster, err);
+    byre_fat_cursor_done(fat, &cursor);
+    if (link < 0)
+        return link;
+    if (link != BYRE_FAT_LINK_NEXT)
+        return byre_error_set(err, -EIO, "%s", link_text(link));
+    *ret_cluster = cluster;
+    return 0;
+}
+
+/* The cluster at `index`, which the chain has, and how many there are in a row from it on. */
+static int find_cluster(struct byre_fat *fat, const struct byre_fat_node *node, uint32_t index, uint32_t *ret_cluster,
+                        uint32_t *ret_count, struct byre_error *err)
+{
+    const struct byre_fat_run *run = run_before(node, index);
+
+    if (index - run->index < run->count) {
+        *ret_cluster = run->cluster + (index - run->index);
+        *ret_count = run->count - (index - run->index);
+        return 0;
+    }
+    *ret_count = 1;
+    return follow_from(fat, run, index, ret_cluster, err);
+}
+
+/* `last`, the last of the node's clusters, is found again `distance` steps behind: was it one of them before? */
+static int check_loop(struct chase *chase, uint32_t last, uint32_t distance)
+{
+    struct byre_fat_node *node = chase->node;
+    uint32_t cluster = 0, count;
+    int rc;
+
+    if (distance >= node->clusters)
+        return 0;
+    rc = find_cluster(chase->fat, node, node->clusters - 1 - distance, &cluster, &count, chase->err);
+    if (rc == 0 && cluster == last) {
+        node->looped = true;
+        node->broken = "its cluster chain is a loop";
+    }
+    return rc;
+}
+
+/*
+ * The node has as many clusters as it may need, up to `last`.  One of them came twice only if `last` lies on a loop, of
+ * fewer steps than there are clusters.  A directory must end here.
+ */
+static int look_for_loop(struct chase *chase, uint32_t last)
+{
+    struct byre_fat_node *node = chase->node;
+    uint32_t cluster = last;
+
+    for (uint32_t i = 1; i < node->clusters || node->directory; i++) {
+        int link = byre_fat_table_link(chase->fat, &chase->cursor, cluster, &cluster, chase->err);
+
         if (link < 0)
             return link;
         if (link != BYRE_FAT_LINK_NEXT)
-            break;
-        if (cluster == last || chase->node->directory) { /* of a directory, there must be no more */
-            chase->node->looped = true;
-            chase->node->broken = cluster == last ? "its cluster chain is a loop" : "it is too large, or a loop";
-            break;
+            return 0;
+        if (node->directory) {
+            node->looped = true;
+            node->broken = "it is too large, or its cluster chain a loop";
+            return 0;
         }
+        if (cluster == last)
+            return check_loop(chase, last, i);
     }
     return 0;
 }
@@ -198,7 +268,7 @@ static int follow_chain(struct chase *chase, uint32_t limit)
             return rc;
         node->clusters++;
         if (node->clusters == limit)
-            return look_for_loop(chase, cluster, limit);
+            return look_for_loop(chase, cluster);
         before = cluster;
         rc = byre_fat_table_link(chase->fat, &chase->cursor, cluster, &cluster, chase->err);
         if (rc < 0)
@@ -233,48 +303,13 @@ static int find_chain(struct byre_fat *fat, struct byre_fat_node *node, struct b
     return rc;
 }
 
-/* The last run that begins at `index` or before it. */
-static const struct byre_fat_run *run_before(const struct byre_fat_node *node, uint32_t index)
-{
-    uint32_t low = 0, high = node->run_count;
-
-    while (high - low > 1) {
-        uint32_t middle = low + (high - low) / 2;
-
-        if (node->runs[middle].index <= index)
-            low = middle;
-        else
-            high = middle;
-    }
-    return &node->runs[low];
-}
-
-/* The cluster at `index`, which the chain has, by the FAT. */
-static int find_cluster(struct byre_fat *fat, const struct byre_fat_run *run, uint32_t index, uint32_t *ret_cluster,
-                        struct byre_error *err)
-{
-    struct byre_fat_cursor cursor = { NULL };
-    uint32_t cluster = run->cluster + run->count - 1;
-    int link = BYRE_FAT_LINK_NEXT;
-
-    for (uint32_t at = run->index + run->count - 1; at < index && link == BYRE_FAT_LINK_NEXT; at++)
-        link = byre_fat_table_link(fat, &cursor, cluster, &cluster, err);
-    byre_fat_cursor_done(fat, &cursor);
-    if (link < 0)
-        return link;
-    if (link != BYRE_FAT_LINK_NEXT)
-        return byre_error_set(err, -EIO, "%s", link_text(link));
-    *ret_cluster = cluster;
-    return 0;
-}
-
 int byre_fat_node_map(struct byre_fat *fat, const struct byre_fat_node *node, uint64_t offset, uint64_t *ret_place,
                       uint64_t *ret_length, struct byre_error *err)
 {
     const struct byre_fat_layout *layout = &fat->layout;
     uint32_t index = (uint32_t)(offset / layout->cluster_bytes), within = (uint32_t)(offset % layout->cluster_bytes);
-    const struct byre_fat_run *run;
-    uint32_t cluster = 0, count = 1;
+    uint32_t cluster = 0, count = 0;
+    int rc;
 
     if (node->fixed) {
         *ret_place = layout->root_offset + offset;
@@ -283,16 +318,9 @@ int byre_fat_node_map(struct byre_fat *fat, const struct byre_fat_node *node, ui
     }
     if (node->looped || index >= node->clusters)
         return byre_error_set(err, -EIO, "%s", node->broken ? node->broken : "it has no such offset");
-    run = run_before(node, index);
-    if (index - run->index < run->count) {
-        cluster = run->cluster + (index - run->index);
-        count = run->count - (index - run->index);
-    } else {
-        int rc = find_cluster(fat, run, index, &cluster, err);
-
-        if (rc < 0)
-            return rc;
-    }
+    rc = find_cluster(fat, node, index, &cluster, &count, err);
+    if (rc < 0)
+        return rc;
     *ret_place = layout->data_offset + (uint64_t)(cluster - BYRE_FAT_FIRST_CLUSTER) * layout->cluster_bytes + within;
     *ret_length = (uint64_t)count * layout->cluster_bytes - within;
     return 0;

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# The fuzz target for files inside disks on its seeds, on file systems that mkfs.fat and mke2fs made, and on drawn damage
-# to them.  The seed is printed; TEST_SEED repeats a run.
+# The fuzz target for files inside disks on its seeds, on file systems that mkfs.fat and mke2fs made, and on drawn
+# damage to them.  The seed is printed; TEST_SEED repeats a run.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/fuzz/images.bash"
 
@@ -27,7 +27,8 @@ MTOOLS_SKIP_CHECK=1 mcopy -s -i images/2 tree/directory tree/empty ::
 IMAGES=3
 ln -s directory/short tree/link
 ln -s "$(printf '%0100d' 7)" tree/directory/long
-for options in 'ext2 -b 1024' 'ext4 -b 1024 -O ^has_journal,inline_data' 'ext4 -b 4096 -O ^has_journal,^extents,^64bit'; do
+for options in 'ext2 -b 1024' \
+    'ext4 -b 1024 -O ^has_journal,inline_data' 'ext4 -b 4096 -O ^has_journal,^extents,^64bit'; do
     IMAGES=$((IMAGES + 1))
     # shellcheck disable=SC2086 # they are several
     mke2fs -q -F -d tree -t $options images/$IMAGES 400K
