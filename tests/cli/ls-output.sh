@@ -92,6 +92,7 @@ assert_match "^byre: could not find 'hello/x' in 'disk.qcow2': " "$ERR"
 assert_match "byre: could not find 'missing' in 'disk.qcow2': " "$ERR"
 assert_match "byre: could not find '\\\\033\[2J' in " "$ERR"
 
+run_fails 1 "could not find '\\\\302\\\\233x\\\\342\\\\200\\\\256' in 'disk.qcow2': " "$BYRE" ls disk.qcow2 $'\302\233x\342\200\256'
 run_fails 1 "could not find 'hello/' in 'disk.qcow2': 'hello' is no directory$" "$BYRE" ls disk.qcow2 hello/
 
 # A directory that contains itself is shown once.
