@@ -261,17 +261,6 @@ static void stat_file(struct byre_image *image)
     }
 }
 
-static int open_files(struct byre_image *image, struct byre_error *err)
-{
-    const struct byre_view *view = &image->now.view;
-    struct byre_partition partition = { .goff = 0, .length = byre_get_size(view->disk) };
-    int rc = 0;
-
-    if (image->options.partition)
-        rc = byre_partition_find(view->disk, image->options.partition, &partition, err);
-    return rc < 0 ? rc : byre_files_open(view->disk, partition.goff, partition.length, &image->files, err);
-}
-
 /* What the image says of itself is read before it is opened: a server on the network may take one client alone. */
 static int fill(struct byre_image *image, struct byre_error *err)
 {
@@ -291,7 +280,9 @@ static int fill(struct byre_image *image, struct byre_error *err)
     image->snapshot_names = byre_snapshot_names(image->info.snapshots, image->info.snapshot_count);
     if (!image->snapshot_names)
         return byre_error_set_errno(err, -ENOMEM, "names of snapshots");
-    return image->options.files ? open_files(image, err) : 0;
+    if (!image->options.files)
+        return 0;
+    return byre_files_open_in(disk, image->options.partition, &image->files, NULL, err);
 }
 
 int byre_image_open(const struct byre_image_options *options, struct byre_image **ret_image, struct byre_error *err)

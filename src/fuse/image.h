@@ -18,7 +18,7 @@ struct byre_image_options {
     unsigned partition;               /* of this partition; 0: of the only file system */
 };
 
-/* Opens the image, and with `files` the file system in it. */
+/* Opens the image, and with `files` the file system in it: then also as byre_files_open_in. */
 int byre_image_open(const struct byre_image_options *options, struct byre_image **ret_image, struct byre_error *err);
 /* Closes all views, which nobody uses.  The first failure is returned.  NULL is allowed. */
 int byre_image_close(struct byre_image *image, struct byre_error *err);

@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <gnutls/gnutls.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,8 +86,21 @@ static char *unused_name(const struct byre_tree *tree, const char *image)
     }
 }
 
+/* With what the user can do about it. */
+static int complain_image(const struct byre_mount_line *line, const char *operand, const struct byre_error *err)
+{
+    if (line->files && err->code == -ENOTUNIQ)
+        return byre_complain("'%s': %s; choose one with --fs=N", operand, err->text);
+    if (line->files && err->code == -ENOTSUP)
+        return byre_complain("'%s': %s\nThe kernel may know it: mount without --fs, and then, as root, "
+                             "mount -o loop,ro partitions/N.raw or disk.raw",
+                             operand, err->text);
+    return byre_complain_open(err, operand);
+}
+
 static int open_image(struct program *program, const char *operand)
 {
+    struct byre_files *files;
     const struct byre_mount_line *line = program->line;
     struct byre_tree *tree = &program->mount.tree;
     CLEANUP(free_ptr) char *name = NULL;
@@ -97,7 +111,10 @@ static int open_image(struct program *program, const char *operand)
         return 1;
     options.name = name;
     if (byre_image_open(&options, &tree->images[tree->count], &err) < 0)
-        return byre_complain_open(&err, operand);
+        return complain_image(line, operand, &err);
+    files = byre_image_files(tree->images[tree->count]);
+    if (files && byre_files_warning(files))
+        byre_complain("warning: '%s': %s", operand, byre_files_warning(files));
     tree->names[tree->count] = unused_name(tree, operand);
     tree->count++;
     return 0;
