@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Blocks of metadata in memory: pages of 16 KiB, or of a block where that is larger, in sets of four.
+ * Blocks of metadata in memory: pages of 4 KiB, or of a block where that is larger, in sets of four.
  *
  *   C1. The cache has one reference to each page in it, a block that is held has one: a page that leaves the cache
  *       stays until it is let go of.  All but `refs`, `used` and `judged` of a page never changes.
@@ -21,9 +21,9 @@
 #include "base/cleanup.h"
 #include "byre/disk.h"
 
-#define EXT_CACHE_BYTES (4u << 20)
+#define EXT_CACHE_BYTES (8u << 20)
 #define EXT_CACHE_WAYS  4u
-#define EXT_PAGE_BYTES  16384u
+#define EXT_PAGE_BYTES  4096u
 #define EXT_BLOCK_MIN   1024u
 
 struct byre_ext_page {
