@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "base/arith.h"
-#include "base/cleanup.h"
 #include "cli/arguments.h"
 #include "cli/message.h"
 #include "cli/objects.h"
@@ -114,9 +113,7 @@ static int take_valued(const char *option, struct byre_mount_line *line)
     } else if ((value = value_of(option, "snapshot"))) {
         rc = byre_snapshot_param_read(&line->snapshot_param, value);
     } else if ((value = value_of(option, "format"))) {
-        line->open.format = strdup(value); /* as long as the process */
-        if (!line->open.format)
-            byre_die_no_memory();
+        line->open.format = value;
         rc = 0;
     } else {
         rc = 1;
@@ -166,10 +163,9 @@ static void pass_on(const char *option, struct byre_mount_line *line)
 
 static int read_mount_options(const char *text, struct byre_mount_line *line)
 {
-    CLEANUP(free_ptr) char *copy = strdup(text);
-    char *rest = copy, *option;
+    char *copy = strdup(text), *rest = copy, *option;
 
-    if (!copy)
+    if (!copy || vec_push(&line->texts, copy) < 0) /* values stay in it */
         byre_die_no_memory();
     while ((option = strsep(&rest, ","))) {
         int rc = take_valued(option, line);
@@ -258,6 +254,9 @@ int byre_mount_line_read(int argc, char **argv, struct byre_mount_line *ret_line
 
 void byre_mount_line_done(struct byre_mount_line *line)
 {
+    for (size_t i = 0; i < line->texts.len; i++)
+        free(line->texts.ptr[i]);
+    vec_done(&line->texts);
     vec_done(&line->images);
     byre_snapshot_param_done(&line->snapshot_param);
     free(line->fuse_options);

@@ -25,6 +25,7 @@ struct byre_mount_line {
     uid_t owner;
     gid_t group;
     mode_t umask;
+    VEC(char *) texts;            /* of -o, in which values stand */
     char *fuse_options;           /* what is libfuse's and the kernel's, with commas between; or NULL */
 };
 

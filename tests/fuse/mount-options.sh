@@ -101,20 +101,27 @@ for signal in INT TERM HUP; do
     assert_equal '' "$(cat log)" 'what was said'
     if mountpoint -q mnt; then fail 'the mount is still there'; fi
 done
-"$MOUNT" --debug image.qcow2 mnt >log 2>&1 &
+for option in -d --debug; do
+    "$MOUNT" $option image.qcow2 mnt >log 2>&1 &
+    pid=$!
+    await_mount $pid
+    cat mnt/disk.raw >/dev/null
+    run_ok "$UMOUNT" mnt
+    wait $pid
+    grep -q 'READ' log || fail "$option: nothing is told of requests"
+done
+"$MOUNT" --foreground image.qcow2 mnt >log 2>&1 &
 pid=$!
 await_mount $pid
-cat mnt/disk.raw >/dev/null
 run_ok "$UMOUNT" mnt
 wait $pid
-grep -q 'READ' log || fail 'nothing is told of requests'
 
 # byre mount, byre umount; a mount that is in use
 run_ok "$BYRE" mount image.qcow2 mnt
 mounts=("$PWD/mnt")
 exec 8<mnt/disk.raw
 run_fails 1 'busy' "$BYRE" umount mnt
-run_ok "$BYRE" umount --lazy mnt
+run_ok "$UMOUNT" --lazy mnt
 if mountpoint -q mnt; then fail 'the mount is still there'; fi
 assert_equal changed "$(head -n 1 <&8)" 'contents of a file that is open after a lazy unmount'
 exec 8<&-
@@ -124,6 +131,14 @@ mount_image image.qcow2 mnt
 mount_image image.qcow2 other
 run_ok "$BYRE" umount mnt other
 mounts=()
+mount_image image.qcow2 mnt
+run_ok "$UMOUNT" -z mnt
+mounts=()
+run "$MOUNT" --help
+assert_match '--fs\[=N\]' "$OUT"
+run_ok "$MOUNT" -h
+run_ok "$UMOUNT" -h
+run_ok "$UMOUNT" --help
 run_ok "$MOUNT" image.qcow2 mnt
 run_ok fusermount3 -u mnt
 

@@ -72,7 +72,7 @@ unmount
 
 # holes and zeros, larger and smaller
 qemu-img create -q -f qcow2 holes.qcow2 8M
-mount_image -w holes.qcow2 mnt
+mount_image --writable holes.qcow2 mnt
 disk=mnt/disk.raw
 head -c 8M /dev/zero | tr '\0' x >model
 cp model $disk

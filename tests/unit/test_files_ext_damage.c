@@ -108,8 +108,8 @@ static unsigned walk_over(struct byre_disk *disk)
 static void make_small(const char *options)
 {
     run("rm -rf tree && mkdir -p tree/many && i=0; while [ $i -lt 120 ]; do i=$((i + 1)); "
-        ": >tree/many/name-of-a-file-$i; done; mkdir -p tree/sub/deep; ln -s \"$(printf %%0200d 7)\" tree/long; ln -s many tree/short; "
-        "printf hello >tree/small");
+        ": >tree/many/name-of-a-file-$i; done; mkdir -p tree/sub/deep; "
+        "ln -s \"$(printf %%0200d 7)\" tree/long; ln -s many tree/short; printf hello >tree/small");
     for (unsigned i = 0; i < 20; i++) /* an extent each */
         write_pattern("tree/pieces", i * 20000u, 1000);
     write_pattern("tree/far", 70u << 20, 3000);
