@@ -101,7 +101,7 @@ for signal in INT TERM HUP; do
     assert_equal '' "$(cat log)" 'what was said'
     if mountpoint -q mnt; then fail 'the mount is still there'; fi
 done
-for option in -d --debug; do
+for option in '-d' '--debug'; do
     "$MOUNT" $option image.qcow2 mnt >log 2>&1 &
     pid=$!
     await_mount $pid
