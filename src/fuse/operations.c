@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -289,26 +290,60 @@ static void do_release(fuse_req_t req, fuse_ino_t number, struct fuse_file_info 
     (void)fuse_reply_err(req, 0);
 }
 
+/* A buffer that stays with the thread: memory that was touched before is faster. */
+struct buffer {
+    size_t size;
+    char *bytes;
+};
+
+static pthread_key_t buffer_key;
+static pthread_once_t buffer_once = PTHREAD_ONCE_INIT;
+
+static void free_buffer(void *opaque)
+{
+    struct buffer *buffer = opaque;
+
+    free(buffer->bytes);
+    free(buffer);
+}
+
+static void make_buffer_key(void)
+{
+    (void)pthread_key_create(&buffer_key, free_buffer);
+}
+
+/* NULL: memory is short. */
+static char *buffer_of_thread(size_t size)
+{
+    struct buffer *buffer;
+
+    (void)pthread_once(&buffer_once, make_buffer_key);
+    buffer = pthread_getspecific(buffer_key);
+    if (!buffer) {
+        buffer = calloc(1, sizeof *buffer);
+        if (!buffer)
+            return NULL;
+        (void)pthread_setspecific(buffer_key, buffer);
+    }
+    if (buffer->size < size) {
+        free(buffer->bytes);
+        buffer->bytes = aligned_alloc(4096, byre_round_up(size, 4096));
+        buffer->size = buffer->bytes ? size : 0;
+    }
+    return buffer->bytes;
+}
+
 static void do_read(fuse_req_t req, fuse_ino_t number, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-    static __thread struct {
-        char *bytes;
-        size_t size;
-    } buffer; /* stays with the thread: memory that was touched before is faster */
     struct byre_error err = BYRE_ERROR_INIT;
+    char *buffer = buffer_of_thread(size);
     const void *bytes;
     size_t length;
-    int rc = 0;
+    int rc = -ENOMEM;
 
     (void)number;
-    if (buffer.size < size) {
-        free(buffer.bytes);
-        buffer.bytes = aligned_alloc(4096, byre_round_up(size, 4096));
-        buffer.size = buffer.bytes ? size : 0;
-        rc = buffer.bytes ? 0 : byre_error_set_errno(&err, -ENOMEM, "buffer");
-    }
-    if (rc == 0)
-        rc = byre_handle_read(handle_of(fi), buffer.bytes, size, (uint64_t)offset, &bytes, &length, &err);
+    if (buffer)
+        rc = byre_handle_read(handle_of(fi), buffer, size, (uint64_t)offset, &bytes, &length, &err);
     if (rc < 0)
         fail(req, rc, "read", &err);
     else

@@ -17,11 +17,12 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "fuse/attribute.h"
 
 /* True: the other process has said that it is over; false: it has ended without a word. */
 static bool wait_for_word(int pipe)
@@ -35,11 +36,24 @@ static bool wait_for_word(int pipe)
     return length == 1;
 }
 
+/*
+ * Is a mount there that nobody serves?  What stat(2) says the kernel may have kept, but this attribute it does not.  It
+ * waits as long as the other process is there, and is then aborted.
+ */
+static bool is_dead(const char *mount_point)
+{
+    char value[16];
+    ssize_t length;
+
+    do
+        length = getxattr(mount_point, BYRE_ATTRIBUTE_PID, value, sizeof value);
+    while (length < 0 && (errno == ECONNABORTED || errno == EINTR));
+    return length < 0 && errno == ENOTCONN;
+}
+
 static void unmount_what_is_left(const char *mount_point)
 {
-    struct stat st;
-
-    if (stat(mount_point, &st) == 0 || errno != ENOTCONN)
+    if (!is_dead(mount_point))
         return;
     if (umount2(mount_point, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno == EPERM)
         execlp("fusermount3", "fusermount3", "-u", "-z", "-q", "--", mount_point, (char *)NULL);
