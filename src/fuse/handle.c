@@ -92,10 +92,14 @@ void byre_handle_close(struct byre_handle *handle)
     free(handle);
 }
 
-/* Whether a map is too large was perhaps seen otherwise by who asked for its size. */
+/*
+ * The kernel would cut a text at the size that it has kept.  Whether a map is too large was perhaps seen otherwise by
+ * who asked for that, and the space that a layer's file takes up may be another one by now.
+ */
 bool byre_handle_is_direct(const struct byre_handle *handle)
 {
-    return handle->node.kind == BYRE_NODE_MAP || byre_image_changes(handle->image);
+    return handle->node.kind == BYRE_NODE_MAP || handle->node.kind == BYRE_NODE_INFO ||
+           byre_image_changes(handle->image);
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------ */

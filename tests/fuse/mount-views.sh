@@ -11,6 +11,7 @@ mkdir files
 text 7 3000000 >files/large
 mke2fs -q -t ext4 -d files -E offset=1048576 disk.raw 32M
 run_ok "$BYRE" convert -O qcow2 disk.raw image.qcow2
+sync image.qcow2 # the space that it takes up is known
 mkdir mnt
 mount_image image.qcow2 mnt
 assert_equal $'disk.raw\ninfo.json\nlayers\nmap.json\npartitions\nsnapshots' "$(ls mnt)" 'the root'
@@ -113,6 +114,7 @@ qemu-img create -q -f qcow2 -b image.qcow2 -F qcow2 middle.qcow2
 qemu-io -c 'write -q -P 8 6M 1M' middle.qcow2
 qemu-img create -q -f qcow2 -b middle.qcow2 -F qcow2 top.qcow2 12M
 qemu-io -c 'write -q -P 9 6M 64k' -c 'write -q -P 9 10M 1M' top.qcow2
+sync middle.qcow2
 mount_image top.qcow2 mnt
 assert_equal $'0\n1\n2' "$(ls mnt/layers)" layers
 for layer in 0:top 1:middle 2:image; do
