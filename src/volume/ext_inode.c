@@ -83,11 +83,24 @@ static uint16_t descriptor_checksum(const struct byre_ext *ext, uint32_t group, 
     }
 }
 
+/*
+ * Where a block of group descriptors is.  With clusters, blocks of 1 KiB count from 0, and what comes first is the boot
+ * sector's: all that follows lies one further, which libext2fs counts for the first one alone.
+ */
+static uint64_t descriptor_block(const struct byre_ext *ext, uint32_t index)
+{
+    struct ext2_super_block *super = ext->fs->super;
+    bool in_row = !ext2fs_has_feature_meta_bg(super) || index < super->s_first_meta_bg;
+    bool shifted = ext->block_size == 1024 && super->s_first_data_block == 0 && in_row && index > 0;
+
+    return ext2fs_descriptor_block_loc2(ext->fs, super->s_first_data_block, index) + shifted;
+}
+
 /* Where the inodes of a group begin. */
 static int inode_table(struct byre_ext *ext, uint32_t group, uint64_t *ret_table, struct byre_error *err)
 {
     uint32_t in_block = ext->block_size / ext->descriptor_size;
-    uint64_t number = ext2fs_descriptor_block_loc2(ext->fs, ext->fs->super->s_first_data_block, group / in_block);
+    uint64_t number = descriptor_block(ext, group / in_block);
     CLEANUP_BLOCK block = { .page = NULL };
     const uint8_t *bytes;
     int rc = byre_ext_block_get(ext, number, &block, err);
