@@ -9,6 +9,10 @@
 
 #include "byre/error.h"
 
+/* Before anything is opened: where standard input, output or error is closed it becomes /dev/null, so that no image
+ * gets its number. */
+void byre_standard_files_open(void);
+
 struct byre_background {
     int ready_fd; /* the parent waits at its other end; -1: there is no parent that waits */
 };

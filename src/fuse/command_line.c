@@ -124,6 +124,7 @@ static int take_valued(const char *option, struct byre_mount_line *line)
 /* Words: false if this is none of them. */
 static bool take_word(const char *option, struct byre_mount_line *line)
 {
+    bool said_to_all;
     const struct {
         const char *word;
         bool *target;
@@ -132,10 +133,12 @@ static bool take_word(const char *option, struct byre_mount_line *line)
         { "ro", &line->read_only, true },
         { "rw", &line->read_only, false }, /* what mount(8) says if nothing else was said */
         { "writable", &line->open.writable, true },
-        { "suid", &line->suid, true },
+        { "allow_suid", &line->suid, true },
         { "nosuid", &line->suid, false },
-        { "dev", &line->dev, true },
+        { "allow_dev", &line->dev, true },
         { "nodev", &line->dev, false },
+        { "suid", &said_to_all, true }, /* mount(8) says these two if nothing else was said: they are nobody's wish */
+        { "dev", &said_to_all, true },
         { "fs", &line->files, true },
         { "foreground", &line->foreground, true },
         { "force-share", &line->open.force_share, true },
@@ -154,6 +157,7 @@ static void pass_on(const char *option, struct byre_mount_line *line)
 {
     char *all;
 
+    line->allow_other |= strcmp(option, "allow_other") == 0;
     if (asprintf(&all, "%s%s%s", line->fuse_options ? line->fuse_options : "", line->fuse_options ? "," : "",
                  option) < 0)
         byre_die_no_memory();

@@ -21,7 +21,7 @@ struct byre_mount_line {
     struct byre_snapshot_selector snapshot;
     bool image_opts, foreground, debug, files;
     unsigned partition;           /* with `files`: 0 is the only file system */
-    bool read_only, suid, dev, owner_given, group_given;
+    bool read_only, suid, dev, allow_other, owner_given, group_given;
     uid_t owner;
     gid_t group;
     mode_t umask;

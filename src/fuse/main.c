@@ -163,18 +163,24 @@ static int close_images(struct program *program)
 static int mounted(void *opaque, struct byre_error *err)
 {
     struct program *program = opaque;
-    const struct byre_mount_line *line = program->line;
-    int rc = 0;
 
-    if (line->pid_file) {
-        rc = byre_pid_file_write(line->pid_file, err);
-        program->pid_file_written = rc == 0;
-    }
-    if (rc == 0) {
-        program->in_background = !line->foreground;
-        byre_background_ready(&program->background, false);
-    }
-    return rc;
+    (void)err;
+    program->in_background = !program->line->foreground;
+    byre_background_ready(&program->background, false);
+    return 0;
+}
+
+/* Before the mount, in which the file's place may be, and which nobody serves yet when it is there. */
+static int write_pid_file(struct program *program)
+{
+    struct byre_error err = BYRE_ERROR_INIT;
+
+    if (!program->line->pid_file)
+        return 0;
+    if (byre_pid_file_write(program->line->pid_file, &err) < 0)
+        return complain(program, &err);
+    program->pid_file_written = true;
+    return 0;
 }
 
 /* Is that the root of some mount?  It lies on another file system than what it is in. */
@@ -220,6 +226,7 @@ static int run(struct program *program)
         .read_only = !line->open.writable,
         .suid = line->suid,
         .dev = line->dev,
+        .check_permissions = line->open.writable && line->allow_other,
         .debug = line->debug,
         .mount = &program->mount,
         .mounted = mounted,
@@ -230,6 +237,8 @@ static int run(struct program *program)
 
     if (exit_code == 0)
         exit_code = open_images(program);
+    if (exit_code == 0)
+        exit_code = write_pid_file(program);
     if (exit_code == 0 && byre_session_run(&options, &err) < 0)
         exit_code = complain(program, &err);
     if (close_images(program) != 0)
@@ -259,6 +268,7 @@ int main(int argc, char **argv)
     struct byre_mount_line line;
     int exit_code;
 
+    byre_standard_files_open();
     byre_program_init(argv[0]);
     if (argc == 2 && strcmp(argv[1], "__options") == 0) {
         byre_options_dump(&byre_verb_mount);

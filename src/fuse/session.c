@@ -7,6 +7,7 @@
 #include "fuse/session.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@ static int add_options(struct fuse_args *args, const struct byre_session_options
         { "ro", options->read_only },
         { options->suid ? "suid" : "nosuid", true },
         { options->dev ? "dev" : "nodev", true },
+        { "default_permissions", options->check_permissions },
         { "debug", options->debug },
     };
     char *all = NULL, *source = NULL;
@@ -76,6 +78,16 @@ static int run_mounted(struct fuse_session *session, const struct byre_session_o
     return rc < 0 ? byre_error_set_errno(err, rc, "Serving '%s' failed", options->mount_point) : 0;
 }
 
+/* What is still to be done, closing the images above all, is not to be cut short. */
+static void ignore_signals(void)
+{
+    const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
+    const struct sigaction ignore = { .sa_handler = SIG_IGN };
+
+    for (unsigned i = 0; i < ARRAY_LEN(signals); i++)
+        (void)sigaction(signals[i], &ignore, NULL);
+}
+
 static int run_session(struct fuse_session *session, const struct byre_session_options *options,
                        struct byre_error *err)
 {
@@ -89,7 +101,8 @@ static int run_session(struct fuse_session *session, const struct byre_session_o
     } else {
         rc = byre_error_set(err, -EINVAL, "Could not mount at '%s'", options->mount_point);
     }
-    fuse_remove_signal_handlers(session);
+    ignore_signals();
+    fuse_remove_signal_handlers(session); /* leaves alone what is not its own any more */
     return rc;
 }
 

@@ -11,13 +11,16 @@ struct byre_session_options {
     const char *mount_point, *source; /* the source is what mount(8) shows */
     const char *fuse_options;         /* of libfuse and the kernel, with commas between; or NULL */
     bool read_only, suid, dev, debug;
+    bool check_permissions;           /* of others: the kernel does */
     struct byre_mount *mount;
     int (*mounted)(void *opaque, struct byre_error *err); /* it is there; a failure ends it */
     void *opaque;
 };
 
-/* Mounts, and serves until somebody unmounts or a signal comes (INT, TERM, HUP).  The mount is gone then, and it
- * goes away by itself where the process is killed. */
+/*
+ * Mounts, and serves until somebody unmounts or a signal comes (INT, TERM, HUP).  The mount is gone then, and it goes
+ * away by itself where the process is killed.  These signals and PIPE are ignored from then on.
+ */
 int byre_session_run(const struct byre_session_options *options, struct byre_error *err);
 
 #endif

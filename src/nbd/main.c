@@ -257,6 +257,7 @@ int main(int argc, char **argv)
     struct byre_nbd_command_line line;
     int exit_code;
 
+    byre_standard_files_open();
     byre_program_init(argv[0]);
     if (argc == 2 && strcmp(argv[1], "__options") == 0) {
         byre_options_dump(&byre_verb_serve);

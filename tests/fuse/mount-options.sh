@@ -21,12 +21,15 @@ assert_match '^ro,nosuid,nodev' "$(mount_field OPTIONS)"
 assert_equal "440 $(id -u) $(id -g)" "$(stat -c '%a %u %g' mnt/disk.raw)" 'mode and owner of the disk'
 assert_equal 550 "$(stat -c %a mnt/partitions)" 'mode of a directory'
 unmount
-mount_image -o uid=12,gid=34 -o umask=077,fsname=na\\,me,noexec,suid,dev image.qcow2 mnt
+mount_image -o uid=12,gid=34 -o umask=077,fsname=na\\,me,noexec,allow_suid,allow_dev image.qcow2 mnt
 assert_equal 'na,me' "$(mount_field SOURCE)" 'source'
 assert_match 'noexec' "$(mount_field OPTIONS)"
 [[ $(mount_field OPTIONS) != *nosuid* && $(mount_field OPTIONS) != *nodev* ]] || fail 'suid and dev have no effect'
 assert_equal '400 12 34' "$(stat -c '%a %u %g' mnt/disk.raw)" 'mode and owner of the disk'
 assert_equal '500 12 34' "$(stat -c '%a %u %g' mnt/partitions)" 'mode and owner of a directory'
+unmount
+mount_image -o rw,suid,dev image.qcow2 mnt
+assert_match 'nosuid,nodev' "$(mount_field OPTIONS)"
 unmount
 mount_image -o writable,rw image.qcow2 mnt
 assert_equal 640 "$(stat -c %a mnt/disk.raw)" 'mode of a disk that can be written to'
@@ -77,6 +80,41 @@ unmount
 mount_image --force-share image.qcow2 mnt
 unmount
 release
+
+# signals while it ends, and no process beside it, do no harm; standard files may be closed
+for how in signals watchdog closed; do
+    if [ $how = closed ]; then
+        "$MOUNT" -w --pid-file="$TEST_DIR/pid" image.qcow2 mnt <&- >&- 2>&- || fail 'byre-mount without standard files'
+    else
+        run_ok "$MOUNT" -w --pid-file="$TEST_DIR/pid" image.qcow2 mnt
+    fi
+    mounts=("$PWD/mnt")
+    pid=$(cat pid)
+    text 4 3000320 | dd of=mnt/disk.raw bs=1M iflag=fullblock status=none
+    if [ $how = watchdog ]; then
+        pkill -KILL -P "$pid"
+    fi
+    if [ $how = signals ]; then
+        for ((i = 0; i < 200; i++)); do
+            kill -TERM "$pid" 2>/dev/null || break
+            kill -HUP "$pid" 2>/dev/null || break
+        done
+        mounts=()
+        deadline=$((SECONDS + 20))
+        while [ -e pid ]; do
+            [ $SECONDS -lt $deadline ] || fail 'byre-mount does not end'
+        done
+    else
+        unmount
+    fi
+    assert_missing pid
+    text 4 3000320 >wanted
+    run_ok "$BYRE" compare -f raw -F qcow2 wanted image.qcow2
+    echo changed | dd of=wanted conv=notrunc status=none
+    mount_image -w image.qcow2 mnt
+    echo changed >mnt/disk.raw
+    unmount
+done
 
 # the process: its pid file, the foreground, signals
 mount_image --pid-file="$TEST_DIR/pid" image.qcow2 mnt
