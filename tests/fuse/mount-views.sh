@@ -11,7 +11,6 @@ mkdir files
 text 7 3000000 >files/large
 mke2fs -q -t ext4 -d files -E offset=1048576 disk.raw 32M
 run_ok "$BYRE" convert -O qcow2 disk.raw image.qcow2
-sync image.qcow2 # the space that it takes up is known
 mkdir mnt
 mount_image image.qcow2 mnt
 assert_equal $'disk.raw\ninfo.json\nlayers\nmap.json\npartitions\nsnapshots' "$(ls mnt)" 'the root'
@@ -60,8 +59,12 @@ same_text() { # FILE COMMAND...
     assert_same_file text "$file"
     assert_equal "$(stat -c %s text)" "$(stat -c %s "$file")" "size of $file"
 }
+same_info() { # FILE IMAGE: but for the space that the image's file takes up, which the host may change by itself
+    diff <("$BYRE" info --output=json "$2" | grep -v actual-size) <(grep -v actual-size "$1") || fail "$1 differs"
+    grep -q '"actual-size": [1-9]' "$1" || fail "$1 does not tell what the image takes up"
+}
 same_text mnt/map.json "$BYRE" map --output=json image.qcow2
-same_text mnt/info.json "$BYRE" info --output=json image.qcow2
+same_info mnt/info.json image.qcow2
 unmount
 
 # --- an MBR with logical partitions -------------------------------------------------------------------------------
@@ -114,7 +117,6 @@ qemu-img create -q -f qcow2 -b image.qcow2 -F qcow2 middle.qcow2
 qemu-io -c 'write -q -P 8 6M 1M' middle.qcow2
 qemu-img create -q -f qcow2 -b middle.qcow2 -F qcow2 top.qcow2 12M
 qemu-io -c 'write -q -P 9 6M 64k' -c 'write -q -P 9 10M 1M' top.qcow2
-sync middle.qcow2
 mount_image top.qcow2 mnt
 assert_equal $'0\n1\n2' "$(ls mnt/layers)" layers
 for layer in 0:top 1:middle 2:image; do
@@ -124,7 +126,7 @@ for layer in 0:top 1:middle 2:image; do
 done
 assert_same_file mnt/layers/0/disk.raw mnt/disk.raw
 same_text mnt/layers/1/map.json "$BYRE" map --output=json middle.qcow2
-same_text mnt/layers/1/info.json "$BYRE" info --output=json middle.qcow2
+same_info mnt/layers/1/info.json middle.qcow2
 for name in 00 -1 3 x 99999999999; do
     run ls "mnt/layers/$name"
     assert_equal 2 "$CODE" "layer $name"
