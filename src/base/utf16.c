@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "base/endian.h"
+#include "base/utf8.h"
 
 #define REPLACEMENT 0xfffdu
 
@@ -20,17 +21,6 @@ static bool is_high(uint32_t unit)
 static bool is_low(uint32_t unit)
 {
     return unit >= 0xdc00 && unit < 0xe000;
-}
-
-size_t byre_utf8_put(char *to, uint32_t c)
-{
-    static const uint8_t heads[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
-    size_t length = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-
-    for (size_t i = length - 1; i > 0; i--, c >>= 6)
-        to[i] = (char)(0x80 | (c & 0x3f));
-    to[0] = (char)(heads[length] | c);
-    return length;
 }
 
 void byre_utf16_to_utf8(const uint8_t *units, size_t count, char *text)

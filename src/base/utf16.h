@@ -8,9 +8,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes of a character of UTF-8, without a null byte, for a character of at most U+10FFFF: 1 to 4. */
-size_t byre_utf8_put(char *to, uint32_t character);
-
 #define BYRE_UTF16_ROOM(count) (3 * (count) + 1) /* bytes that `count` units may become */
 
 /* `count` little-endian units, up to the first that is null, as UTF-8 with a null byte behind it; a surrogate without

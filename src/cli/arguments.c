@@ -44,6 +44,21 @@ int byre_argument_size_value(const char *name, const char *text, uint64_t *ret_s
     return -EINVAL;
 }
 
+int byre_argument_number(const char *what, const char *text, int base, unsigned most, unsigned *ret_number)
+{
+    char *end;
+    unsigned long number;
+
+    errno = 0;
+    number = strtoul(text, &end, base);
+    if (errno || end == text || *end || *text == '-' || number > most) {
+        byre_complain("Invalid %s '%s'", what, text);
+        return -1;
+    }
+    *ret_number = (unsigned)number;
+    return 0;
+}
+
 int byre_argument_cache(const char *what, const char *text, enum byre_cache *ret_cache)
 {
     static const struct {

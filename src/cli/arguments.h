@@ -22,6 +22,9 @@ int byre_argument_size(const char *what, const char *text, uint64_t *ret_size);
 /* The value of an option `name` that is a size; it does not complain, but fills `err`. */
 int byre_argument_size_value(const char *name, const char *text, uint64_t *ret_size, struct byre_error *err);
 
+/* A whole number of at most `most`, written to that base; `what` names it in the complaint: "port". */
+int byre_argument_number(const char *what, const char *text, int base, unsigned most, unsigned *ret_number);
+
 /* A cache mode for what may be written to; `what` names it: "cache".  NULL text changes nothing. */
 int byre_argument_cache(const char *what, const char *text, enum byre_cache *ret_cache);
 

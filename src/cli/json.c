@@ -13,8 +13,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "cli/message.h"
-#include "cli/utf8.h"
 
 /* A copy of `text` in which each byte that is no UTF-8 has become U+FFFD. */
 static char *clean_utf8(const char *text)

@@ -16,10 +16,10 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "cli/files_in.h"
 #include "cli/json.h"
 #include "cli/message.h"
-#include "cli/utf8.h"
 
 static const struct type {
     mode_t mode;

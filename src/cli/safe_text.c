@@ -11,9 +11,9 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/utf8.h"
 #include "cli/files_in.h"
 #include "cli/message.h"
-#include "cli/utf8.h"
 
 /* Characters that change what is shown around them: directions of writing, and lines of their own. */
 static bool is_formatting(uint32_t c)

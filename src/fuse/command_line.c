@@ -54,21 +54,6 @@ const struct byre_verb byre_verb_mount = {
 
 /* --- -o ------------------------------------------------------------------------------------------------------ */
 
-static int read_number(const char *name, const char *text, unsigned base, unsigned most, unsigned *ret_number)
-{
-    char *end;
-    unsigned long number;
-
-    errno = 0;
-    number = strtoul(text, &end, (int)base);
-    if (!errno && end != text && !*end && *text >= '0' && *text <= '9' && number <= most) {
-        *ret_number = (unsigned)number;
-        return 0;
-    }
-    byre_complain("Invalid %s '%s'", name, text);
-    return -1;
-}
-
 /* The value in "NAME=VALUE", or NULL. */
 static const char *value_of(const char *option, const char *name)
 {
@@ -82,7 +67,7 @@ static int read_partition(const char *text, struct byre_mount_line *line)
     line->files = true;
     if (!text)
         return 0;
-    if (read_number("partition number", text, 10, 1u << 20, &line->partition) < 0)
+    if (byre_argument_number("partition number", text, 10, 1u << 20, &line->partition) < 0)
         return -1;
     if (line->partition)
         return 0;
@@ -98,15 +83,15 @@ static int take_valued(const char *option, struct byre_mount_line *line)
     int rc;
 
     if ((value = value_of(option, "uid"))) {
-        rc = read_number("uid", value, 10, UINT32_MAX - 1, &number);
+        rc = byre_argument_number("uid", value, 10, UINT32_MAX - 1, &number);
         line->owner_given = true;
         line->owner = rc < 0 ? 0 : number;
     } else if ((value = value_of(option, "gid"))) {
-        rc = read_number("gid", value, 10, UINT32_MAX - 1, &number);
+        rc = byre_argument_number("gid", value, 10, UINT32_MAX - 1, &number);
         line->group_given = true;
         line->group = rc < 0 ? 0 : number;
     } else if ((value = value_of(option, "umask"))) {
-        rc = read_number("umask", value, 8, 0777, &number);
+        rc = byre_argument_number("umask", value, 8, 0777, &number);
         line->umask = rc < 0 ? 0 : number;
     } else if ((value = value_of(option, "fs"))) {
         rc = read_partition(value, line);

@@ -160,14 +160,12 @@ static int close_images(struct program *program)
 /* --- the mount ----------------------------------------------------------------------------------------------- */
 
 /* It is there: whoever waits for that may go on. */
-static int mounted(void *opaque, struct byre_error *err)
+static void mounted(void *opaque)
 {
     struct program *program = opaque;
 
-    (void)err;
     program->in_background = !program->line->foreground;
     byre_background_ready(&program->background, false);
-    return 0;
 }
 
 /* Before the mount, in which the file's place may be, and which nobody serves yet when it is there. */

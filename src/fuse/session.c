@@ -7,7 +7,6 @@
 #include "fuse/session.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,27 +66,6 @@ static int serve(struct fuse_session *session)
     return rc < 0 ? rc : 0; /* positive: the signal that ended it */
 }
 
-static int run_mounted(struct fuse_session *session, const struct byre_session_options *options,
-                       struct byre_error *err)
-{
-    int rc = options->mounted(options->opaque, err);
-
-    if (rc < 0)
-        return rc;
-    rc = serve(session);
-    return rc < 0 ? byre_error_set_errno(err, rc, "Serving '%s' failed", options->mount_point) : 0;
-}
-
-/* What is still to be done, closing the images above all, is not to be cut short. */
-static void ignore_signals(void)
-{
-    const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
-    const struct sigaction ignore = { .sa_handler = SIG_IGN };
-
-    for (unsigned i = 0; i < ARRAY_LEN(signals); i++)
-        (void)sigaction(signals[i], &ignore, NULL);
-}
-
 static int run_session(struct fuse_session *session, const struct byre_session_options *options,
                        struct byre_error *err)
 {
@@ -96,12 +74,15 @@ static int run_session(struct fuse_session *session, const struct byre_session_o
     if (fuse_set_signal_handlers(session) < 0)
         return byre_error_set(err, -EINVAL, "Could not set signal handlers");
     if (fuse_session_mount(session, options->mount_point) == 0) {
-        rc = run_mounted(session, options, err);
+        options->mounted(options->opaque);
+        rc = serve(session);
+        if (rc < 0)
+            byre_error_set_errno(err, rc, "Serving '%s' failed", options->mount_point);
         fuse_session_unmount(session);
     } else {
         rc = byre_error_set(err, -EINVAL, "Could not mount at '%s'", options->mount_point);
     }
-    ignore_signals();
+    byre_watchdog_ignore_signals(); /* what is still to be done, closing the images above all, is not to be cut short */
     fuse_remove_signal_handlers(session); /* leaves alone what is not its own any more */
     return rc;
 }

@@ -13,7 +13,7 @@ struct byre_session_options {
     bool read_only, suid, dev, debug;
     bool check_permissions;           /* of others: the kernel does */
     struct byre_mount *mount;
-    int (*mounted)(void *opaque, struct byre_error *err); /* it is there; a failure ends it */
+    void (*mounted)(void *opaque); /* it is there */
     void *opaque;
 };
 

@@ -21,6 +21,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/arith.h"
 #include "base/cleanup.h"
 #include "fuse/attribute.h"
 
@@ -59,13 +60,18 @@ static void unmount_what_is_left(const char *mount_point)
         execlp("fusermount3", "fusermount3", "-u", "-z", "-q", "--", mount_point, (char *)NULL);
 }
 
-static void watch(const char *mount_point, int pipe)
+void byre_watchdog_ignore_signals(void)
 {
-    struct sigaction ignore = { .sa_handler = SIG_IGN };
+    const struct sigaction ignore = { .sa_handler = SIG_IGN };
     const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
 
-    for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
+    for (unsigned i = 0; i < ARRAY_LEN(signals); i++)
         (void)sigaction(signals[i], &ignore, NULL);
+}
+
+static void watch(const char *mount_point, int pipe)
+{
+    byre_watchdog_ignore_signals();
     (void)setsid();
     (void)dup2(pipe, 0);
     (void)close_range(1, ~0u, 0);

@@ -22,4 +22,7 @@ int byre_watchdog_start(const char *mount_point, struct byre_watchdog *ret_watch
 /* The mount is gone, or was never there. */
 void byre_watchdog_stop(struct byre_watchdog *watchdog);
 
+/* The signals that end a mount, and PIPE: for either process, when nothing is to end it any more. */
+void byre_watchdog_ignore_signals(void);
+
 #endif

@@ -77,25 +77,6 @@ const struct byre_verb byre_verb_serve = {
     .options = options,
 };
 
-static int bad_number(const char *name, const char *text)
-{
-    byre_complain("Invalid %s '%s'", name, text);
-    return -1;
-}
-
-static int read_number(const char *name, const char *text, unsigned most, unsigned *ret_number)
-{
-    char *end;
-    unsigned long number;
-
-    errno = 0;
-    number = strtoul(text, &end, 10);
-    if (errno || end == text || *end || *text == '-' || number > most)
-        return bad_number(name, text);
-    *ret_number = (unsigned)number;
-    return 0;
-}
-
 static int read_discard(const char *text, struct byre_nbd_command_line *line)
 {
     static const char *const ignore[] = { "ignore", "off" }, *const unmap[] = { "unmap", "on" };
@@ -156,7 +137,7 @@ static int read_port(const char *text, struct byre_nbd_command_line *line)
     unsigned number;
 
     line->port = text;
-    return read_number("port", text, 65535, &number);
+    return byre_argument_number("port", text, 10, 65535, &number);
 }
 
 static int read_long(int id, const char *text, struct byre_nbd_command_line *line)
@@ -167,7 +148,7 @@ static int read_long(int id, const char *text, struct byre_nbd_command_line *lin
     case OPT_DETECT_ZEROES: return read_detect_zeroes(text, &line->open.detect_zeroes);
     case OPT_DISCARD: return read_discard(text, line);
     case OPT_FORK: line->fork = true; break;
-    case OPT_HANDSHAKE_LIMIT: return read_number("handshake limit", text, 86400, &line->handshake_seconds);
+    case OPT_HANDSHAKE_LIMIT: return byre_argument_number("handshake limit", text, 10, 86400, &line->handshake_seconds);
     case OPT_IMAGE_OPTS: line->image_opts = true; break;
     case OPT_PID_FILE: line->pid_file = text; break;
     case OPT_TLS: line->tls.mode = text; break;
@@ -189,7 +170,7 @@ static int read_option(int id, const char *text, struct byre_nbd_command_line *l
         break;
     case 'b': line->bind = text; break;
     case 'D': return read_name("export description", text, &line->description);
-    case 'e': return read_number("shared device number", text, CLIENTS_MAX, &line->clients_max);
+    case 'e': return byre_argument_number("shared device number", text, 10, CLIENTS_MAX, &line->clients_max);
     case 'f': line->open.format = text; break;
     case 'n': return read_cache("none", line);
     case 'p': return read_port(text, line);

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/utf8.h"
 
 #define LOWER_BASE      0x08 /* bits of the byte at NT_CASE */
 #define LOWER_EXTENSION 0x10
@@ -41,26 +42,6 @@ static const uint16_t page_437[128] = {
 };
 
 /* --- UTF-8 ------------------------------------------------------------------------------------------------- */
-
-static char *put_character(char *to, uint32_t c)
-{
-    if (c < 0x80) {
-        *to++ = (char)c;
-    } else if (c < 0x800) {
-        *to++ = (char)(0xc0 | c >> 6);
-        *to++ = (char)(0x80 | (c & 0x3f));
-    } else if (c < 0x10000) {
-        *to++ = (char)(0xe0 | c >> 12);
-        *to++ = (char)(0x80 | (c >> 6 & 0x3f));
-        *to++ = (char)(0x80 | (c & 0x3f));
-    } else {
-        *to++ = (char)(0xf0 | c >> 18);
-        *to++ = (char)(0x80 | (c >> 12 & 0x3f));
-        *to++ = (char)(0x80 | (c >> 6 & 0x3f));
-        *to++ = (char)(0x80 | (c & 0x3f));
-    }
-    return to;
-}
 
 /* The next character before `end`; a byte that belongs to none stands for itself, above all characters. */
 static uint32_t take_character(const char **from, const char *end)
@@ -136,7 +117,7 @@ static char *put_437(char *to, const uint8_t *bytes, size_t length, bool lower)
     for (size_t i = 0; i < length; i++) {
         uint32_t c = bytes[i] < 0x80 ? bytes[i] : page_437[bytes[i] - 0x80];
 
-        to = put_character(to, lower ? small(c) : c);
+        to += byre_utf8_put(to, lower ? small(c) : c);
     }
     return to;
 }
@@ -172,7 +153,7 @@ bool byre_fat_name_long(const uint16_t *units, unsigned count, char *ret_name)
             c = 0x10000 + ((c - 0xd800) << 10) + (units[++i] - 0xdc00u);
         else if (c >= 0xd800 && c < 0xe000)
             c = NO_CHARACTER;
-        end = put_character(end, c);
+        end += byre_utf8_put(end, c);
     }
     *end = '\0';
     return can_be_shown(ret_name, (size_t)(end - ret_name));

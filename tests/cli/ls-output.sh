@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # What byre ls prints: names, columns, long lists, trees and JSON; and the options that say which image.
 . "$(dirname "$0")/../lib.sh"
+. "$TEST_TOP/tests/hold.bash"
 . "$TEST_TOP/tests/cli/file_tree.sh"
 
 has EXT2FS || skip 'built without libext2fs'
@@ -132,21 +133,11 @@ run_ok "$BYRE" ls --snapshot snapshot.name=s disk.qcow2 hello
 run_fails 1 'snapshot' "$BYRE" ls --snapshot=t disk.qcow2 hello
 
 # While somebody writes to the image, it is looked at with -U only.
-mkfifo commands
-qemu-io -f qcow2 top.qcow2 <commands >held 2>&1 &
-holder=$!
-exec 7>commands
-echo 'read -v 0 1' >&7
-deadline=$((SECONDS + 20))
-until grep -q '^read 1/1' held; do
-    [ "$SECONDS" -lt "$deadline" ] || fail 'qemu-io does not answer'
-    kill -0 "$holder" || fail 'qemu-io has ended'
-done
+hold -f qcow2 top.qcow2
 run_fails 1 'Failed to get .* lock' "$BYRE" ls --allow-backing=protocol top.qcow2
 run_fails 1 'Failed to get .* lock' "$BYRE" cp --allow-backing=protocol top.qcow2 hello z
 run_fails 1 'no file system that is known' "$BYRE" ls -U --allow-backing=protocol top.qcow2
 run_fails 1 'no file system that is known' "$BYRE" ls --force-share --allow-backing=protocol top.qcow2
 run_fails 1 'no file system that is known' "$BYRE" cp -U --allow-backing=protocol top.qcow2 hello z
 run_fails 1 'no file system that is known' "$BYRE" cp --force-share --allow-backing=protocol top.qcow2 hello z
-exec 7>&-
-wait "$holder" || true
+release

@@ -3,6 +3,7 @@
 # Options whose effect shows neither in the image nor in the report: cache modes, sharing, threads, silence; and
 # what preallocation takes on the medium.
 . "$(dirname "$0")/../lib.sh"
+. "$TEST_TOP/tests/hold.bash"
 
 # Files in /proc know no O_DIRECT, which "none" asks for, and cannot be flushed, which only "unsafe" does not try.
 [ -r /proc/version ] || skip 'no /proc'
@@ -28,16 +29,7 @@ run_ok "$BYRE" convert -n -f raw empty.raw /proc/self/oom_score_adj # unsafe is 
 
 # While somebody writes to an image, it is read with -U only.
 qemu-img create -q -f qcow2 image.qcow2 4M
-mkfifo commands
-qemu-io -f qcow2 image.qcow2 <commands >held 2>&1 &
-holder=$!
-exec 7>commands
-echo 'read -v 0 1' >&7
-deadline=$((SECONDS + 20))
-until grep -q '^read 1/1' held; do
-    [ "$SECONDS" -lt "$deadline" ] || fail 'qemu-io does not answer'
-    kill -0 "$holder" || fail 'qemu-io has ended'
-done
+hold -f qcow2 image.qcow2
 for words in 'info' 'check' 'map' 'snapshot -l' 'compare empty.raw' 'convert -O raw'; do
     code=1
     [[ $words != compare* ]] || code=2
@@ -50,8 +42,7 @@ for words in 'info' 'check' 'map' 'snapshot -l' 'compare empty.raw' 'convert -O 
         run_ok "$BYRE" $words $option image.qcow2 $target
     done
 done
-exec 7>&-
-wait "$holder" || true
+release
 
 # -m: as many threads work at the same time
 text 1 50000000 >large.raw

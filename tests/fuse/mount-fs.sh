@@ -27,7 +27,7 @@ qemu-img convert -O qcow2 -c disk.raw disk.qcow2
 
 # --- ext4 ---------------------------------------------------------------------------------------------------------
 run_fails 1 'partitions 1 \(vfat\), 2 \(ext4\); choose one with --fs=N' "$MOUNT" --fs disk.qcow2 mnt
-run_fails 1 '.*' "$MOUNT" --fs=4 disk.qcow2 mnt
+run_fails 1 'no partition 4' "$MOUNT" --fs=4 disk.qcow2 mnt
 run_fails 1 'mount -o loop,ro' "$MOUNT" --fs=3 disk.qcow2 mnt
 mount_image --fs=2 disk.qcow2 mnt
 diff <(list_tree tree) <(list_tree mnt | grep -v '^lost+found ') || fail 'the mount differs from what was put there'
@@ -44,7 +44,8 @@ done
 dd if=disk.raw of=part.raw bs=1M skip=11 count=40 status=none
 mkdir rdump
 debugfs -R 'rdump / rdump' part.raw 2>debugfs.log
-same_contents rdump copy 2>/dev/null || { rmdir rdump/lost+found && same_contents rdump copy; }
+rmdir rdump/lost+found
+same_contents rdump copy
 assert_equal "$(debugfs -R stats part.raw 2>/dev/null | awk '/^Free blocks:/ { print $3; exit }')" \
     "$(stat -f -c %f mnt)" 'free blocks'
 for command in 'touch mnt/new' 'rm -f mnt/hello' 'mkdir mnt/new' 'chmod 600 mnt/hello' 'truncate -s 1 mnt/hello'; do
@@ -78,7 +79,7 @@ if mount -o loop,ro mnt/partitions/2.raw kernel 2>says; then
     run_ok "$UMOUNT" inside
     umount kernel
 else
-    echo "not mounted: $(cat says)"
+    not_mounted="the kernel does not mount it: $(cat says)"
 fi
 unmount
 
@@ -131,3 +132,5 @@ mounts=("$PWD/mnt")
 if cat mnt/deeper/text >/dev/null 2>says; then fail 'a damaged file was read'; fi
 cmp tree/dir/noise mnt/noise
 unmount
+
+[ -z "${not_mounted-}" ] || skip "$not_mounted"

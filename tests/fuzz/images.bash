@@ -41,3 +41,15 @@ replay() {
         fail "TEST_SEED=$seed"
     }
 }
+
+# replay_damaged TARGET: on drawn damage to the images.
+replay_damaged() {
+    local rounds=100 round
+    [ -z "$TEST_QUICK" ] || rounds=25
+    mkdir damaged
+    for ((round = 0; round < rounds; round++)); do
+        cp "images/$((RANDOM % IMAGES + 1))" damaged/$round
+        damage damaged/$round
+    done
+    replay "$1" damaged
+}

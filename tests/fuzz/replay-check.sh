@@ -8,16 +8,10 @@
 seed=${TEST_SEED:-$RANDOM}
 echo "TEST_SEED=$seed"
 RANDOM=$seed
-mkdir seeds damaged
+mkdir seeds
 run_ok "$TEST_BUILD/fuzz/seeds_check" seeds
 run_ok "$TEST_BUILD/fuzz/replay_check" seeds
 make_images
 replay check images
 
-rounds=100
-[ -z "$TEST_QUICK" ] || rounds=25
-for ((round = 0; round < rounds; round++)); do
-    cp "images/$((RANDOM % IMAGES + 1))" damaged/$round
-    damage damaged/$round
-done
-replay check damaged
+replay_damaged check

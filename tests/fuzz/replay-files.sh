@@ -9,7 +9,7 @@ seed=${TEST_SEED:-$RANDOM}
 echo "TEST_SEED=$seed"
 RANDOM=$seed
 export PATH=$PATH:/sbin:/usr/sbin
-mkdir seeds images damaged
+mkdir seeds images
 run_ok "$TEST_BUILD/fuzz/seeds_files" seeds
 replay files seeds
 
@@ -35,10 +35,4 @@ for options in 'ext2 -b 1024' \
 done
 replay files images
 
-rounds=100
-[ -z "$TEST_QUICK" ] || rounds=25
-for ((round = 0; round < rounds; round++)); do
-    cp "images/$((RANDOM % IMAGES + 1))" damaged/$round
-    damage damaged/$round
-done
-replay files damaged
+replay_damaged files

@@ -4,7 +4,18 @@
  */
 #include "config.h"
 
-#include "cli/utf8.h"
+#include "base/utf8.h"
+
+size_t byre_utf8_put(char *to, uint32_t c)
+{
+    static const uint8_t heads[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
+    size_t length = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+
+    for (size_t i = length - 1; i > 0; i--, c >>= 6)
+        to[i] = (char)(0x80 | (c & 0x3f));
+    to[0] = (char)(heads[length] | c);
+    return length;
+}
 
 size_t byre_utf8_length(const unsigned char *s, uint32_t *ret_char)
 {
