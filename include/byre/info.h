@@ -82,6 +82,14 @@ struct byre_secrets;
 /* The same, with what options of nodes that the image stands on refer to.  The image itself is not unlocked. */
 int byre_info_read_as(const char *name, const char *format, bool force_share, const struct byre_secrets *secrets,
                       struct byre_info *ret_info, struct byre_error *err);
+
+struct byre_disk;
+
+/* The same of a layer of a disk that is open, and may be in use, as its file has it at the moment: no name is followed.
+ * `layer` is below byre_layer_count. */
+int byre_info_of_layer(struct byre_disk *disk, unsigned layer, struct byre_info *ret_info, struct byre_error *err);
+
+/* Releases what one of these filled. */
 void byre_info_done(struct byre_info *info);
 
 #ifdef __cplusplus

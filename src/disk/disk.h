@@ -45,9 +45,13 @@ struct byre_layer {
     bool data_created;         /* this disk made it */
     dev_t data_dev;
     ino_t data_ino;
+    const char *driver;        /* what the options name at its top: "qcow2", "raw", "file", ...; NULL: just made */
+    bool probed_raw;           /* raw only because nothing else matched: writes must keep it so */
+    /* What is above is fixed while the disk is open, and can be another disk's, which outlives this one (beside.c): */
+    bool borrowed_engine;      /* `qcow2` is */
+    bool borrowed_files;       /* all else is */
     uint64_t size;             /* virtual size, bytes */
     _Atomic int reserved;      /* see reserved.c */
-    bool probed_raw;           /* raw only because nothing else matched: writes must keep it so */
 };
 
 struct byre_disk {

@@ -53,13 +53,13 @@ static int take_data_file(const struct byre_qcow2_header *header, struct byre_in
 }
 
 /* Moves the names from `header`, which keeps none. */
-static int take_names(struct byre_qcow2_header *header, const struct byre_node *node, struct byre_info *info,
+static int take_names(struct byre_qcow2_header *header, const char *path, struct byre_info *info,
                       struct byre_error *err)
 {
     info->backing_name = STEAL(header->backing_name);
     info->backing_format = STEAL(header->backing_format);
     if (info->backing_name) {
-        info->backing_path = byre_resolve_name_beside(node->path, info->name, info->backing_name);
+        info->backing_path = byre_resolve_name_beside(path, info->name, info->backing_name);
         if (!info->backing_path)
             return byre_error_set_errno(err, -ENOMEM, "backing file name");
     }
@@ -140,9 +140,8 @@ static int read_luks(struct byre_store *store, struct byre_info *info, struct by
     return 0;
 }
 
-static int read_qcow2(const struct byre_source *source, struct byre_info *info, struct byre_error *err)
+static int read_qcow2(struct byre_store *store, const char *path, struct byre_info *info, struct byre_error *err)
 {
-    struct byre_store *store = source->node.store;
     struct byre_qcow2_header header;
     int rc = byre_qcow2_header_read(store, &header, err);
 
@@ -152,7 +151,7 @@ static int read_qcow2(const struct byre_source *source, struct byre_info *info, 
     /* Tables past the end of the file are for check to report: what the header says can still be told. */
     rc = byre_qcow2_header_check_tables(&header, UINT64_MAX, err);
     if (rc == 0)
-        rc = take_names(&header, &source->node, info, err);
+        rc = take_names(&header, path, info, err);
     if (rc == 0)
         rc = byre_info_read_snapshots(store, &header, info, err);
     if (rc == 0)
@@ -173,33 +172,87 @@ static void forget_names(struct byre_info *info)
     info->backing_name = info->backing_path = info->backing_format = NULL;
 }
 
-static int read_source(struct byre_source *source, struct byre_info *info, struct byre_error *err)
-{
-    struct byre_store *store = source->node.store;
-    int rc = byre_store_size(store, &info->file_size, err);
+/* What an image is read from. */
+struct subject {
+    struct byre_store *store;
+    char *name;         /* as QEMU prints it: taken */
+    const char *path;   /* of the file at the bottom; NULL: there is none */
+    const char *driver;
+    bool is_qcow2, is_luks;
+    bool has_file;      /* device and inode are those of the file at the bottom */
+    dev_t dev;
+    ino_t ino;
+};
 
-    if (rc == 0)
-        rc = byre_store_allocated_size(store, &info->allocated_size, err);
-    if (rc < 0)
-        return rc;
-    if (source->node.has_file) {
-        info->file_device = source->node.dev;
-        info->file_inode = source->node.ino;
+static int read_subject(const struct subject *subject, struct byre_info *info, struct byre_error *err)
+{
+    int rc;
+
+    info->name = subject->name;
+    info->format = subject->driver;
+    if (subject->has_file) {
+        info->file_device = subject->dev;
+        info->file_inode = subject->ino;
     }
-    info->format = source->driver;
-    info->name = byre_node_name(&source->node);
     if (!info->name)
         return byre_error_set_errno(err, -ENOMEM, "image name");
-    if (source->is_qcow2)
-        rc = read_qcow2(source, info, err);
-    /* A filter shows the size of what it stands on, and has no backing file of its own. */
-    if (source->is_qcow2 && strcmp(info->format, "qcow2") != 0)
-        forget_names(info);
-    if (source->is_qcow2)
+    rc = byre_store_size(subject->store, &info->file_size, err);
+    if (rc == 0)
+        rc = byre_store_allocated_size(subject->store, &info->allocated_size, err);
+    if (rc < 0)
         return rc;
-    if (source->is_luks)
-        return read_luks(store, info, err);
+    if (subject->is_qcow2)
+        rc = read_qcow2(subject->store, subject->path, info, err);
+    /* A filter shows the size of what it stands on, and has no backing file of its own. */
+    if (subject->is_qcow2 && strcmp(info->format, "qcow2") != 0)
+        forget_names(info);
+    if (subject->is_qcow2)
+        return rc;
+    if (subject->is_luks)
+        return read_luks(subject->store, info, err);
     info->virtual_size = byre_round_up(info->file_size, SECTOR);
+    return 0;
+}
+
+static int read_source(const struct byre_source *source, struct byre_info *info, struct byre_error *err)
+{
+    const struct subject subject = {
+        .store = source->node.store,
+        .name = byre_node_name(&source->node),
+        .path = source->node.path,
+        .driver = source->driver,
+        .is_qcow2 = source->is_qcow2,
+        .is_luks = source->is_luks,
+        .has_file = source->node.has_file,
+        .dev = source->node.dev,
+        .ino = source->node.ino,
+    };
+
+    return read_subject(&subject, info, err);
+}
+
+int byre_info_of_layer(struct byre_disk *disk, unsigned layer, struct byre_info *ret_info, struct byre_error *err)
+{
+    const struct byre_layer *l = &disk->layers[layer];
+    const struct subject subject = {
+        .store = l->luks ? l->file_store : l->store,
+        .name = strdup(l->name),
+        .path = l->path,
+        .driver = l->driver ? l->driver : byre_layer_format(disk, layer),
+        .is_qcow2 = l->qcow2,
+        .is_luks = l->luks,
+        .has_file = l->has_file,
+        .dev = l->dev,
+        .ino = l->ino,
+    };
+    struct byre_info info = { 0 };
+    int rc = read_subject(&subject, &info, err);
+
+    if (rc < 0) {
+        byre_info_done(&info);
+        return rc;
+    }
+    *ret_info = info;
     return 0;
 }
 

@@ -99,6 +99,7 @@ static int take_node(struct byre_layer *layer, struct byre_source *source, struc
     layer->has_file = node->has_file;
     layer->dev = node->dev;
     layer->ino = node->ino;
+    layer->driver = source->driver;
     layer->probed_raw = source->probed && !source->is_qcow2 && !source->is_luks;
     return 0;
 }
@@ -145,8 +146,10 @@ void byre_layer_remove_file(const struct byre_layer *layer)
 
 int byre_layer_close(struct byre_layer *layer, bool remove_data, struct byre_error *err)
 {
-    int r = layer->qcow2 ? byre_qcow2_close(layer->qcow2, err) : 0;
+    int r = layer->qcow2 && !layer->borrowed_engine ? byre_qcow2_close(layer->qcow2, err) : 0;
 
+    if (layer->borrowed_files)
+        return r;
     byre_data_file_close(layer, remove_data);
     byre_layer_close_luks(layer);
     byre_store_close(layer->store);

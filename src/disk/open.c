@@ -78,8 +78,8 @@ struct byre_layer *byre_disk_add_layer(struct byre_disk *disk, const char *name)
     if (!layers)
         return NULL;
     disk->layers = layers;
-    layers[count] = (struct byre_layer){ .name = strdup(name) };
-    if (!layers[count].name)
+    layers[count] = (struct byre_layer){ .name = name ? strdup(name) : NULL };
+    if (name && !layers[count].name)
         return NULL;
     disk->layer_count++;
     return &layers[count];
@@ -300,7 +300,7 @@ static void limit_below(struct byre_disk *disk)
     uint64_t budget = disk->map_bytes ? disk->map_bytes : BYRE_FLAT_MAP_BYTES;
 
     for (unsigned i = 1; i < disk->layer_count; i++) {
-        if (disk->layers[i].qcow2)
+        if (disk->layers[i].qcow2 && !disk->layers[i].borrowed_engine)
             byre_qcow2_limit_metadata(disk->layers[i].qcow2, budget / BELOW_SHARE / (disk->layer_count - 1));
     }
 }
@@ -356,7 +356,8 @@ int byre_disk_complete(struct byre_disk *disk, const struct byre_open_options *o
         return r;
     if (disk->layer_count > 1)
         below.read = read_below;
-    byre_qcow2_set_below(top->qcow2, &below);
+    if (!top->borrowed_engine) /* a map that does not change tells nobody of it */
+        byre_qcow2_set_below(top->qcow2, &below);
     return 0;
 }
 

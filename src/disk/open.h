@@ -29,7 +29,7 @@ void byre_layer_remove_file(const struct byre_layer *layer);
 int byre_disk_open_tree(struct json_t *tree, const struct byre_node_mode *mode, struct byre_disk **ret_disk,
                         struct byre_error *err);
 
-/* Appends an empty layer called `name`: NULL on ENOMEM.  The pointer is good until the next call. */
+/* Appends an empty layer called `name`, or without a name: NULL on ENOMEM.  The pointer is good until the next call. */
 struct byre_layer *byre_disk_add_layer(struct byre_disk *disk, const char *name);
 
 /*

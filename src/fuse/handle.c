@@ -196,6 +196,17 @@ static int make_room(struct byre_handle *handle, uint64_t offset, uint64_t lengt
     return grow(handle, offset + length, NULL, err);
 }
 
+/* What came of a change of the disk that lay within it, unless somebody has made it smaller since. */
+static int unless_cut_off(const struct byre_handle *handle, uint64_t offset, uint64_t length, int rc,
+                          struct byre_error *err)
+{
+    struct byre_error why = BYRE_ERROR_INIT;
+
+    if (rc != -EINVAL || byre_view_check(handle->view, handle->range, offset, length, &why) == 0)
+        return rc;
+    return byre_error_set(err, why.code, "%s", why.text);
+}
+
 /* Where a range is on the disk, after it was changed. */
 static uint64_t goff_of(const struct byre_handle *handle, uint64_t offset)
 {
@@ -210,7 +221,8 @@ int byre_handle_write(struct byre_handle *handle, const void *buf, size_t length
     if (rc == 0)
         rc = byre_view_check(handle->view, handle->range, offset, length, err);
     if (rc == 0)
-        rc = byre_pwrite(handle->view->disk, buf, length, goff_of(handle, offset), err);
+        rc = unless_cut_off(handle, offset, length,
+                            byre_pwrite(handle->view->disk, buf, length, goff_of(handle, offset), err), err);
     if (rc == 0)
         byre_view_changed(handle->view);
     return rc;
@@ -249,7 +261,10 @@ static int zero(struct byre_handle *handle, int mode, uint64_t offset, uint64_t 
         length = end - offset;
     if (rc == 0)
         rc = byre_view_check(handle->view, handle->range, offset, length, err);
-    return rc < 0 ? rc : byre_write_zeroes(handle->view->disk, goff_of(handle, offset), length, flags, err);
+    if (rc < 0)
+        return rc;
+    rc = byre_write_zeroes(handle->view->disk, goff_of(handle, offset), length, flags, err);
+    return unless_cut_off(handle, offset, length, rc, err);
 }
 
 int byre_handle_allocate(struct byre_handle *handle, int mode, uint64_t offset, uint64_t length,

@@ -4,8 +4,9 @@
  *
  *   I1. The view of the image as it is, is open as long as the image; it is the view of layer 0, too.
  *   I2. All others are opened when they are first wanted.  Of those that nobody uses, the IDLE_MAX used last stay open.
- *   I3. An image that is written to has its locks taken.  Its snapshots are opened beside it without locks of their
- *       own: nobody else deletes them, and what a snapshot has does not change.
+ *   I3. Names are followed before the mount is there, and never again: all views share what the first one has open.  A
+ *       name may by then be another file's, or lead into the mount itself, where following it would never end.
+ *   I4. Nobody who wants a view waits for the opening of another one.
  */
 #include "config.h"
 
@@ -24,12 +25,16 @@
 
 #define IDLE_MAX 8u
 
-/* Where a view is, if it is open. */
+enum slot_state { OPENING, OPEN, FAILED };
+
+/* Where a view is, if it is open or going to be. */
 struct slot {
     struct byre_view view;
     unsigned index;    /* of the view */
-    unsigned users;
+    unsigned users;    /* who wait for it, too */
     uint64_t used;     /* when that became 0 last */
+    enum slot_state state;
+    struct byre_error error; /* FAILED: why */
     struct slot *next;
 };
 
@@ -41,10 +46,11 @@ struct byre_image {
     char **snapshot_names;
     unsigned layer_count;
     mode_t mode;
-    struct timespec modified; /* of the image's file, when it was opened */
+    struct timespec *modified; /* of the layers' files, when they were opened */
     struct slot now;
 
-    pthread_mutex_t mutex;    /* of the rest, and of all slots' counts */
+    pthread_mutex_t mutex;    /* of the rest, and of all slots but their views */
+    pthread_cond_t opened;    /* one way or the other */
     struct slot *others;
     uint64_t clock;
 };
@@ -101,49 +107,16 @@ const char *byre_image_snapshot_name(const struct byre_image *image, unsigned sn
 
 /* --- opening ------------------------------------------------------------------------------------------------ */
 
-static int open_snapshot(const struct byre_image *image, unsigned snapshot, struct byre_disk **ret_disk,
-                         struct byre_error *err)
+unsigned byre_image_layer(const struct byre_image *image, unsigned view)
 {
-    struct byre_open_options options = image->options.open;
-    const struct byre_snapshot_info *info = &image->info.snapshots[snapshot];
-    const struct byre_snapshot_selector which = { .id = info->id, .name = info->name };
+    unsigned snapshots = byre_image_snapshot_count(image);
 
-    options.snapshot = &which;
-    options.force_share = options.force_share || options.writable;
-    options.writable = false;
-    return byre_open(image->options.name, &options, ret_disk, err);
-}
-
-static int open_layer(const struct byre_image *image, unsigned layer, struct byre_disk **ret_disk,
-                      struct byre_error *err)
-{
-    struct byre_disk *now = image->now.view.disk;
-    struct byre_open_options options = {
-        .format = byre_layer_format(now, layer),
-        .cache = image->options.open.cache,
-        .force_share = image->options.open.force_share,
-        .no_lock = image->options.open.no_lock,
-        .protocol_backing = image->options.open.protocol_backing,
-        .secrets = image->options.open.secrets,
-    };
-
-    return byre_open(byre_layer_name(now, layer), &options, ret_disk, err);
-}
-
-unsigned byre_image_origin(const struct byre_image *image, unsigned view, const char **ret_name,
-                           const char **ret_format, const struct byre_secrets **ret_secrets)
-{
-    unsigned snapshots = byre_image_snapshot_count(image), layer = view > snapshots ? view - snapshots : 0;
-
-    *ret_name = layer ? byre_layer_name(image->now.view.disk, layer) : image->name;
-    *ret_format = layer ? byre_layer_format(image->now.view.disk, layer) : image->options.open.format;
-    *ret_secrets = image->options.open.secrets;
-    return layer;
+    return view > snapshots ? view - snapshots : 0;
 }
 
 struct timespec byre_image_modified(struct byre_image *image, unsigned view)
 {
-    struct timespec modified = image->modified;
+    struct timespec modified = image->modified[byre_image_layer(image, view)];
 
     if (view > 0 && view - 1 < byre_image_snapshot_count(image))
         return (struct timespec){ image->info.snapshots[view - 1].date_sec,
@@ -156,65 +129,126 @@ struct timespec byre_image_modified(struct byre_image *image, unsigned view)
     return modified;
 }
 
+static int open_disk(const struct byre_image *image, unsigned index, struct byre_disk **ret_disk,
+                     struct byre_error *err)
+{
+    struct byre_disk *now = image->now.view.disk;
+    unsigned layer = byre_image_layer(image, index);
+    struct byre_snapshot_selector which;
+
+    if (layer >= image->layer_count)
+        return byre_error_set(err, -ENOENT, "there is no view %u", index);
+    if (layer)
+        return byre_open_beside(now, layer, NULL, ret_disk, err);
+    which = (struct byre_snapshot_selector){ .id = image->info.snapshots[index - 1].id,
+                                             .name = image->info.snapshots[index - 1].name };
+    return byre_open_beside(now, 0, &which, ret_disk, err);
+}
+
 static int open_view(struct byre_image *image, unsigned index, struct byre_view *view, struct byre_error *err)
 {
-    unsigned snapshots = byre_image_snapshot_count(image);
     struct byre_disk *disk;
-    int rc;
+    int rc = open_disk(image, index, &disk, err);
 
-    if (index - 1 < snapshots)
-        rc = open_snapshot(image, index - 1, &disk, err);
-    else if (index - snapshots < image->layer_count)
-        rc = open_layer(image, index - snapshots, &disk, err);
-    else
-        rc = byre_error_set(err, -ENOENT, "there is no view %u", index);
     return rc < 0 ? rc : byre_view_init(view, disk, false, byre_image_modified(image, index), err);
 }
 
-/* Closes the view that was not used for the longest time, if there are too many of those.  Nothing was written. */
-static void close_idle_locked(struct byre_image *image)
+/* Takes it off the list. */
+static void remove_locked(struct byre_image *image, struct slot *slot)
 {
-    struct slot **oldest = NULL, *slot;
+    struct slot **place = &image->others;
+
+    while (*place != slot)
+        place = &(*place)->next;
+    *place = slot->next;
+}
+
+/* The one that was not used for the longest time, off the list, if too many are not used; else NULL. */
+static struct slot *take_idle_locked(struct byre_image *image)
+{
+    struct slot *oldest = NULL;
     unsigned idle = 0;
 
-    for (struct slot **p = &image->others; *p; p = &(*p)->next) {
-        if ((*p)->users)
+    for (struct slot *slot = image->others; slot; slot = slot->next) {
+        if (slot->users)
             continue;
         idle++;
-        if (!oldest || (*p)->used < (*oldest)->used)
-            oldest = p;
+        if (!oldest || slot->used < oldest->used)
+            oldest = slot;
     }
     if (idle <= IDLE_MAX)
-        return;
-    slot = *oldest;
-    *oldest = slot->next;
-    (void)byre_view_done(&slot->view, NULL);
+        return NULL;
+    remove_locked(image, oldest);
+    return oldest;
+}
+
+/* Nothing was written to it. */
+static void free_slot(struct slot *slot)
+{
+    if (slot && slot->state == OPEN)
+        (void)byre_view_done(&slot->view, NULL);
     free(slot);
+}
+
+static struct slot *find_locked(const struct byre_image *image, unsigned index)
+{
+    struct slot *slot = image->others;
+
+    while (slot && slot->index != index)
+        slot = slot->next;
+    return slot;
+}
+
+/* A slot that is on the list, without its view. */
+static struct slot *add_locked(struct byre_image *image, unsigned index)
+{
+    struct slot *slot = calloc(1, sizeof *slot);
+
+    if (!slot)
+        return NULL;
+    slot->index = index;
+    slot->next = image->others;
+    image->others = slot;
+    return slot;
+}
+
+/* Opens the view, for whoever waits for that, without the mutex.  Whoever comes after a failure tries again. */
+static void open_slot_locked(struct byre_image *image, struct slot *slot)
+{
+    int rc;
+
+    pthread_mutex_unlock(&image->mutex);
+    rc = open_view(image, slot->index, &slot->view, &slot->error);
+    pthread_mutex_lock(&image->mutex);
+    slot->state = rc < 0 ? FAILED : OPEN;
+    if (rc < 0)
+        remove_locked(image, slot);
+    pthread_cond_broadcast(&image->opened);
 }
 
 static int get_locked(struct byre_image *image, unsigned index, struct slot **ret_slot, struct byre_error *err)
 {
-    struct slot *slot = image->others;
-    int rc;
+    struct slot *slot = find_locked(image, index);
+    bool is_new = !slot;
+    int rc = 0;
 
-    while (slot && slot->index != index)
-        slot = slot->next;
-    if (!slot) {
-        slot = calloc(1, sizeof *slot);
-        if (!slot)
-            return byre_error_set_errno(err, -ENOMEM, "view");
-        rc = open_view(image, index, &slot->view, err);
-        if (rc < 0) {
-            free(slot);
-            return rc;
-        }
-        slot->index = index;
-        slot->next = image->others;
-        image->others = slot;
-    }
+    if (is_new)
+        slot = add_locked(image, index);
+    if (!slot)
+        return byre_error_set_errno(err, -ENOMEM, "view");
     slot->users++;
-    *ret_slot = slot;
-    return 0;
+    if (is_new)
+        open_slot_locked(image, slot);
+    while (slot->state == OPENING)
+        pthread_cond_wait(&image->opened, &image->mutex);
+    if (slot->state == OPEN) {
+        *ret_slot = slot;
+        return 0;
+    }
+    rc = byre_error_set(err, slot->error.code, "%s", slot->error.text);
+    if (--slot->users == 0)
+        free_slot(slot);
+    return rc;
 }
 
 int byre_image_get(struct byre_image *image, unsigned view, struct byre_view **ret_view, struct byre_error *err)
@@ -234,49 +268,62 @@ int byre_image_get(struct byre_image *image, unsigned view, struct byre_view **r
 
 void byre_image_put(struct byre_image *image, struct byre_view *view)
 {
-    struct slot *slot = (struct slot *)view;
+    struct slot *slot = (struct slot *)view, *idle = NULL;
 
     if (slot == &image->now)
         return;
     pthread_mutex_lock(&image->mutex);
     if (--slot->users == 0) {
         slot->used = ++image->clock;
-        close_idle_locked(image);
+        idle = take_idle_locked(image);
     }
     pthread_mutex_unlock(&image->mutex);
+    free_slot(idle);
 }
 
 /* --- the image ---------------------------------------------------------------------------------------------- */
 
-/* Of a file; what is none has the permissions and the time of this process. */
-static void stat_file(struct byre_image *image)
+/* Of files; what is none has the permissions and the time of this process. */
+static int stat_files(struct byre_image *image, struct byre_error *err)
 {
-    struct stat st;
+    struct byre_disk *disk = image->now.view.disk;
 
+    image->modified = calloc(image->layer_count, sizeof *image->modified);
+    if (!image->modified)
+        return byre_error_set_errno(err, -ENOMEM, "times of layers");
     image->mode = 0644;
-    clock_gettime(CLOCK_REALTIME, &image->modified);
-    if (stat(byre_layer_file_name(image->now.view.disk, 0), &st) == 0) {
-        image->mode = st.st_mode & 0777;
-        image->modified = st.st_mtim;
+    for (unsigned i = 0; i < image->layer_count; i++) {
+        struct stat st;
+
+        clock_gettime(CLOCK_REALTIME, &image->modified[i]);
+        if (stat(byre_layer_file_name(disk, i), &st) < 0)
+            continue;
+        image->modified[i] = st.st_mtim;
+        if (i == 0)
+            image->mode = st.st_mode & 0777;
     }
+    image->now.view.modified = image->modified[0];
+    return 0;
 }
 
-/* What the image says of itself is read before it is opened: a server on the network may take one client alone. */
 static int fill(struct byre_image *image, struct byre_error *err)
 {
     const struct byre_open_options *open = &image->options.open;
-    struct byre_disk *disk;
-    int rc = byre_info_read_as(image->name, open->format, open->force_share, open->secrets, &image->info, err);
+    struct byre_disk *disk = NULL;
+    int rc = byre_open(image->name, open, &disk, err);
 
     if (rc == 0)
-        rc = byre_open(image->name, open, &disk, err);
+        rc = byre_info_of_layer(disk, 0, &image->info, err);
+    if (rc < 0) {
+        (void)byre_close(disk, NULL);
+        return rc;
+    }
+    image->layer_count = byre_layer_count(disk);
+    rc = byre_view_init(&image->now.view, disk, open->writable, (struct timespec){ 0 }, err);
     if (rc == 0)
-        rc = byre_view_init(&image->now.view, disk, open->writable, (struct timespec){ 0 }, err);
+        rc = stat_files(image, err);
     if (rc < 0)
         return rc;
-    image->layer_count = byre_layer_count(disk);
-    stat_file(image);
-    image->now.view.modified = image->modified;
     image->snapshot_names = byre_snapshot_names(image->info.snapshots, image->info.snapshot_count);
     if (!image->snapshot_names)
         return byre_error_set_errno(err, -ENOMEM, "names of snapshots");
@@ -295,6 +342,7 @@ int byre_image_open(const struct byre_image_options *options, struct byre_image 
     image->options = *options;
     image->options.name = image->name = strdup(options->name);
     pthread_mutex_init(&image->mutex, NULL);
+    pthread_cond_init(&image->opened, NULL);
     rc = image->name ? fill(image, err) : byre_error_set_errno(err, -ENOMEM, "image");
     if (rc < 0)
         (void)byre_image_close(image, NULL);
@@ -314,8 +362,7 @@ int byre_image_close(struct byre_image *image, struct byre_error *err)
         struct slot *slot = image->others;
 
         image->others = slot->next;
-        (void)byre_view_done(&slot->view, NULL);
-        free(slot);
+        free_slot(slot);
     }
     if (image->now.view.disk)
         rc = byre_view_done(&image->now.view, err);
@@ -323,6 +370,8 @@ int byre_image_close(struct byre_image *image, struct byre_error *err)
         free(image->snapshot_names[i]);
     free(image->snapshot_names);
     byre_info_done(&image->info);
+    free(image->modified);
+    pthread_cond_destroy(&image->opened);
     pthread_mutex_destroy(&image->mutex);
     free(image->name);
     free(image);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * An image in a mount: its views, which are opened when somebody wants them, and closed some time after nobody does.
+ * Thread-safe, opening and closing apart.
  */
 #ifndef BYRE_FUSE_IMAGE_H
 #define BYRE_FUSE_IMAGE_H
@@ -43,13 +44,13 @@ unsigned byre_image_layer_view(const struct byre_image *image, unsigned layer);
 /* The name of a snapshot's directory: text that is nobody else's there. */
 const char *byre_image_snapshot_name(const struct byre_image *image, unsigned snapshot);
 
-/* The view, open, for use until byre_image_put.  -ENOENT: there is no such view. */
+/* The view, open, for use until byre_image_put; that of the image as it is never fails.  -ENOENT: there is no such
+ * view. */
 int byre_image_get(struct byre_image *image, unsigned view, struct byre_view **ret_view, struct byre_error *err);
 void byre_image_put(struct byre_image *image, struct byre_view *view);
 
-/* The image that a view is of, and its layer: for snapshots the image as it is.  All stay the image's. */
-unsigned byre_image_origin(const struct byre_image *image, unsigned view, const char **ret_name,
-                           const char **ret_format, const struct byre_secrets **ret_secrets);
+/* The layer that a view begins with: of snapshots 0. */
+unsigned byre_image_layer(const struct byre_image *image, unsigned view);
 
 /* When the view was what it shows: of a snapshot, its date; does not open it. */
 struct timespec byre_image_modified(struct byre_image *image, unsigned view);

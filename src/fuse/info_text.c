@@ -10,11 +10,10 @@
 #include "cli/info_print.h"
 #include "cli/json.h"
 
-int byre_info_text(const char *name, const char *format, bool force_share, const struct byre_secrets *secrets,
-                   char **ret_text, size_t *ret_length, struct byre_error *err)
+int byre_info_text(struct byre_disk *disk, unsigned layer, char **ret_text, size_t *ret_length, struct byre_error *err)
 {
     struct byre_info info;
-    int rc = byre_info_read_as(name, format, force_share, secrets, &info, err);
+    int rc = byre_info_of_layer(disk, layer, &info, err);
 
     if (rc < 0)
         return rc;

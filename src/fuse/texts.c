@@ -19,19 +19,23 @@
 #define MAP_EXTENTS_MAX (1u << 20)
 
 /* What an image says of itself was read when it was opened.  It is read again where it may be something else. */
-static int make_info(const struct byre_image *image, unsigned view, char **ret_text, size_t *ret_length,
+static int make_info(struct byre_image *image, unsigned view, char **ret_text, size_t *ret_length,
                      struct byre_error *err)
 {
-    const char *name, *format;
-    const struct byre_secrets *secrets;
+    unsigned layer = byre_image_layer(image, view);
+    struct byre_view *now;
+    int rc;
 
-    if (!byre_image_changes(image) && byre_image_origin(image, view, &name, &format, &secrets) == 0) {
+    if (!byre_image_changes(image) && layer == 0) {
         *ret_text = byre_json_to_text(byre_info_to_json(byre_image_info(image)), ret_length);
         return 0;
     }
-    (void)byre_image_origin(image, view, &name, &format, &secrets);
-    /* this process itself may have it locked */
-    return byre_info_text(name, format, true, secrets, ret_text, ret_length, err);
+    rc = byre_image_get(image, BYRE_VIEW_NOW, &now, err);
+    if (rc < 0)
+        return rc;
+    rc = byre_info_text(now->disk, layer, ret_text, ret_length, err);
+    byre_image_put(image, now);
+    return rc;
 }
 
 int byre_text_make(struct byre_image *image, const struct byre_node *node, char **ret_text, size_t *ret_length,

@@ -4,7 +4,8 @@
  *
  *   V1. Ranges come from a partition table, which a stranger wrote: one may reach past the end of the disk.  What lies
  *       there is -EIO, not zeros.
- *   V2. Counting goes on where it ended, a slice of time after another; a change of the disk begins it again.
+ *   V2. Counting goes on where it ended, a slice of time after another; a change of the disk begins it again.  Requests
+ *       that change the disk do not wait for it.
  */
 #include "config.h"
 
@@ -15,7 +16,7 @@
 
 #include "base/arith.h"
 
-#define COUNT_STEP  (UINT64_C(64) << 30) /* bytes of a disk between two looks at the clock */
+#define COUNT_STEP  (UINT64_C(16) << 20) /* bytes of a disk that are asked for at first; doubled while time is left */
 #define COUNT_SLICE 10000000L            /* nanoseconds */
 
 static int add_partition(void *opaque, const struct byre_partition *partition)
@@ -41,6 +42,7 @@ int byre_view_init(struct byre_view *view, struct byre_disk *disk, bool writable
 
     *view = (struct byre_view){ .disk = disk, .writable = writable, .modified = modified };
     pthread_mutex_init(&view->grow_mutex, NULL);
+    pthread_mutex_init(&view->count_mutex, NULL);
     pthread_mutex_init(&view->mutex, NULL);
     rc = add_partition(view, &whole);
     if (rc == 0)
@@ -56,6 +58,7 @@ int byre_view_done(struct byre_view *view, struct byre_error *err)
     int rc = byre_close(view->disk, err);
 
     pthread_mutex_destroy(&view->mutex);
+    pthread_mutex_destroy(&view->count_mutex);
     pthread_mutex_destroy(&view->grow_mutex);
     free(view->ranges);
     *view = (struct byre_view){ .disk = NULL };
@@ -144,50 +147,92 @@ int byre_view_seek(struct byre_view *view, unsigned range, uint64_t offset, bool
     return 0;
 }
 
-static int add_data(void *opaque, const struct byre_extent *extent)
-{
-    *(uint64_t *)opaque += is_data(extent) ? extent->length : 0;
-    return 0;
-}
+/* --- space ---------------------------------------------------------------------------------------------------- */
 
-static bool is_over(const struct timespec *begin)
+struct count {
+    struct timespec begin;
+    uint64_t goff;      /* where it has come to */
+    uint64_t allocated;
+};
+
+static bool is_over(const struct count *count)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (now.tv_sec - begin->tv_sec) * 1000000000L + now.tv_nsec - begin->tv_nsec > COUNT_SLICE;
+    return (now.tv_sec - count->begin.tv_sec) * 1000000000L + now.tv_nsec - count->begin.tv_nsec > COUNT_SLICE;
+}
+
+static int add_data(void *opaque, const struct byre_extent *extent)
+{
+    struct count *count = opaque;
+
+    count->allocated += is_data(extent) ? extent->length : 0;
+    count->goff = extent->goff + extent->length;
+    return is_over(count);
+}
+
+/* Goes on, for a moment, up to `end`.  What cannot be read is not counted. */
+static void count_on(const struct byre_view *view, struct count *count, uint64_t end)
+{
+    uint64_t step = COUNT_STEP;
+
+    clock_gettime(CLOCK_MONOTONIC, &count->begin);
+    while (count->goff < end && !is_over(count)) {
+        uint64_t stop = MIN(step, end - count->goff) + count->goff;
+
+        if (byre_extents(view->disk, count->goff, stop - count->goff, add_data, count, NULL) < 0)
+            count->goff = stop;
+        step *= 2;
+    }
+}
+
+/* Counts the range on; somebody else who does so is enough. */
+static void count_range(struct byre_view *view, unsigned range, uint64_t inside)
+{
+    struct byre_range *counter = &view->ranges[range];
+    struct count count;
+    unsigned changes;
+
+    if (pthread_mutex_trylock(&view->count_mutex) != 0)
+        return;
+    pthread_mutex_lock(&view->mutex);
+    changes = view->changes;
+    if (counter->changes != changes)
+        counter->counted = counter->allocated = 0;
+    counter->changes = changes;
+    count = (struct count){ .goff = counter->partition.goff + counter->counted, .allocated = counter->allocated };
+    pthread_mutex_unlock(&view->mutex);
+    count_on(view, &count, counter->partition.goff + inside);
+    pthread_mutex_lock(&view->mutex);
+    counter->counted = count.goff - counter->partition.goff;
+    counter->allocated = count.allocated;
+    pthread_mutex_unlock(&view->mutex);
+    pthread_mutex_unlock(&view->count_mutex);
 }
 
 bool byre_view_allocated(struct byre_view *view, unsigned range, uint64_t *ret_bytes)
 {
-    struct byre_range *counter = &view->ranges[range];
+    const struct byre_range *counter = &view->ranges[range];
     uint64_t inside = length_inside(view, range), counted, allocated;
-    struct timespec begin;
+    bool is_all;
 
-    clock_gettime(CLOCK_MONOTONIC, &begin);
+    count_range(view, range, inside);
     pthread_mutex_lock(&view->mutex);
-    while (counter->counted < inside && !is_over(&begin)) {
-        uint64_t left = inside - counter->counted, step = left < COUNT_STEP ? left : COUNT_STEP;
-
-        /* what cannot be read is not counted */
-        (void)byre_extents(view->disk, counter->partition.goff + counter->counted, step, add_data,
-                           &counter->allocated, NULL);
-        counter->counted += step;
-    }
     counted = counter->counted;
     allocated = counter->allocated;
+    is_all = counted >= inside && counter->changes == view->changes;
     pthread_mutex_unlock(&view->mutex);
     if (counted < inside)
         allocated = (uint64_t)((double)allocated / (double)(counted ? counted : 1) * (double)inside);
     *ret_bytes = allocated;
-    return counted >= inside;
+    return is_all;
 }
 
 void byre_view_changed(struct byre_view *view)
 {
     pthread_mutex_lock(&view->mutex);
-    for (unsigned i = 0; i < view->range_count; i++)
-        view->ranges[i].counted = view->ranges[i].allocated = 0;
+    view->changes++;
     clock_gettime(CLOCK_REALTIME, &view->modified);
     pthread_mutex_unlock(&view->mutex);
 }

@@ -19,6 +19,7 @@ struct byre_range {
     /* How much of it is data: under the view's mutex. */
     uint64_t counted;   /* bytes from its start that were looked at */
     uint64_t allocated; /* bytes of data in them */
+    unsigned changes;   /* of the view, when that began */
 };
 
 struct byre_view {
@@ -28,8 +29,10 @@ struct byre_view {
     struct byre_range *ranges;        /* the whole disk first, then the partitions in the order of their table */
     unsigned range_count;
 
-    pthread_mutex_t grow_mutex; /* before the other one */
+    pthread_mutex_t grow_mutex; /* before the other ones */
+    pthread_mutex_t count_mutex; /* who counts; before the next */
     pthread_mutex_t mutex;
+    unsigned changes;            /* how often the disk has changed; under it */
 };
 
 /* Takes the disk over, also when it fails.  A damaged partition table is no error: then there are no partitions. */
@@ -42,8 +45,8 @@ int byre_view_done(struct byre_view *view, struct byre_error *err);
 uint64_t byre_view_length(const struct byre_view *view, unsigned range);
 
 /*
- * Bytes of the range that are data, for st_blocks.  Counts for at most a moment, so that nobody waits for a large disk;
- * false: it has not come to the end yet, and *ret_bytes is what there would be if the rest were like what was counted.
+ * Bytes of the range that are data, for st_blocks.  Counts for at most a moment, so that nobody waits for a large disk,
+ * and not while somebody else does; false: it has not come to the end yet, and *ret_bytes is what there would be if the rest were like what was counted.
  */
 bool byre_view_allocated(struct byre_view *view, unsigned range, uint64_t *ret_bytes);
 /* The disk has changed. */

@@ -108,6 +108,15 @@ int byre_image_crypt_open(struct byre_qcow2 *image, const char *format, const st
     return byre_image_crypt_open_aes(image, password, err);
 }
 
+int byre_image_crypt_share(struct byre_qcow2 *image, struct byre_qcow2 *unlocked, struct byre_error *err)
+{
+    switch (image->header.crypt_method) {
+    case BYRE_QCOW2_CRYPT_LUKS: image->data = unlocked->data; return 0;
+    case BYRE_QCOW2_CRYPT_AES: return byre_image_crypt_share_aes(image, unlocked, err);
+    default: return 0;
+    }
+}
+
 /* The clusters that the header and the key material take up, all of them on the medium. */
 static int place_locked(struct byre_qcow2 *image, struct byre_error *err)
 {

@@ -35,6 +35,9 @@ int byre_qcow2_crypt_load(struct byre_store *store, const struct byre_qcow2_head
 int byre_image_crypt_open(struct byre_qcow2 *image, const char *format, const struct byre_secret *password,
                           struct byre_error *err);
 
+/* The same, as `unlocked` has it: the same image, which is open in the same store and outlives this one. */
+int byre_image_crypt_share(struct byre_qcow2 *image, struct byre_qcow2 *unlocked, struct byre_error *err);
+
 /* Makes the LUKS header of an image that is being laid out, in clusters of its own. */
 int byre_image_crypt_create_locked(struct byre_qcow2 *image, const struct byre_luks_options *options,
                                    const struct byre_secret *password, struct byre_error *err);
@@ -43,6 +46,8 @@ void byre_image_crypt_done(struct byre_qcow2 *image);
 
 /* The store that shows guest data of an AES image, decrypted, at guest offsets; on image->data.  See crypt_aes.c. */
 int byre_image_crypt_open_aes(struct byre_qcow2 *image, const struct byre_secret *password, struct byre_error *err);
+/* The same, with the cipher of the store that `unlocked` has. */
+int byre_image_crypt_share_aes(struct byre_qcow2 *image, struct byre_qcow2 *unlocked, struct byre_error *err);
 /* The cipher of such an image. */
 int byre_qcow2_aes_cipher(const struct byre_secret *password, struct byre_cipher **ret_cipher, struct byre_error *err);
 

@@ -27,6 +27,7 @@ struct aes_store {
     struct byre_qcow2 *image;
     struct byre_store *below;
     struct byre_cipher *cipher;
+    bool borrowed; /* the cipher is another image's */
 };
 
 /* Where the cluster with `goff`, which is data, begins in the store below. */
@@ -113,9 +114,12 @@ static int aes_truncate(struct byre_store *store, uint64_t size)
 
 static void aes_close(struct byre_store *store)
 {
-    byre_cipher_free(((struct aes_store *)store)->cipher);
+    struct aes_store *aes = (struct aes_store *)store;
+
+    if (!aes->borrowed)
+        byre_cipher_free(aes->cipher);
     free(store->name);
-    free(store);
+    free(aes);
 }
 
 static const struct byre_store_ops aes_ops = {
@@ -141,21 +145,21 @@ int byre_qcow2_aes_cipher(const struct byre_secret *password, struct byre_cipher
     return byre_cipher_new(&spec, key, ret_cipher, err);
 }
 
-int byre_image_crypt_open_aes(struct byre_qcow2 *image, const struct byre_secret *password, struct byre_error *err)
+/* Takes the cipher over on success, unless it is borrowed. */
+static int stack_aes(struct byre_qcow2 *image, struct byre_cipher *cipher, bool borrowed, struct byre_error *err)
 {
     struct aes_store *aes = calloc(1, sizeof *aes);
     char *name = strdup(image->data->name);
-    int rc = aes && name ? 0 : byre_error_set_errno(err, -ENOMEM, "could not decrypt '%s'", image->data->name);
 
-    if (rc == 0)
-        rc = byre_qcow2_aes_cipher(password, &aes->cipher, err);
-    if (rc < 0) {
+    if (!aes || !name) {
         free(aes);
         free(name);
-        return rc;
+        return byre_error_set_errno(err, -ENOMEM, "could not decrypt '%s'", image->data->name);
     }
     aes->image = image;
     aes->below = image->data;
+    aes->cipher = cipher;
+    aes->borrowed = borrowed;
     aes->store = (struct byre_store){
         .ops = &aes_ops,
         .limits = { .align = 1, .request_align = BYRE_CIPHER_SECTOR, .zero_align = 1, .discard_align = 1 },
@@ -165,4 +169,22 @@ int byre_image_crypt_open_aes(struct byre_qcow2 *image, const struct byre_secret
     };
     image->data = image->crypt.data = &aes->store;
     return 0;
+}
+
+int byre_image_crypt_open_aes(struct byre_qcow2 *image, const struct byre_secret *password, struct byre_error *err)
+{
+    struct byre_cipher *cipher;
+    int rc = byre_qcow2_aes_cipher(password, &cipher, err);
+
+    if (rc < 0)
+        return rc;
+    rc = stack_aes(image, cipher, false, err);
+    if (rc < 0)
+        byre_cipher_free(cipher);
+    return rc;
+}
+
+int byre_image_crypt_share_aes(struct byre_qcow2 *image, struct byre_qcow2 *unlocked, struct byre_error *err)
+{
+    return stack_aes(image, ((struct aes_store *)unlocked->crypt.data)->cipher, true, err);
 }

@@ -286,7 +286,8 @@ int byre_qcow2_open(struct byre_store *store, const struct byre_qcow2_open_optio
     image->writable = options->writable;
     if (data != store)
         byre_external_set(image, data);
-    rc = byre_image_crypt_open(image, options->crypt_format, options->password, err);
+    rc = options->beside ? byre_image_crypt_share(image, options->beside, err)
+                         : byre_image_crypt_open(image, options->crypt_format, options->password, err);
     if (rc < 0) {
         byre_error_prepend(err, "Could not open '%s': ", store->name);
         byre_image_free(image);

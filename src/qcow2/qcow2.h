@@ -46,6 +46,9 @@ struct byre_qcow2_open_options {
     int (*open_data)(void *opaque, const struct byre_qcow2_header *header, struct byre_store **ret_data,
                      struct byre_error *err);
     void *opaque;
+    /* The same image, which is open in the same store and outlives this one: it has unlocked the data, and needs
+     * neither `crypt_format` nor `password` for that; not `writable`.  Or NULL. */
+    struct byre_qcow2 *beside;
 };
 
 /*

@@ -37,8 +37,7 @@ static void text_says_what_qemu_img_says(void **state)
     make_image(path("base"), 1 << 20, 65536, NULL, NULL);
     make_image(path("disk"), 2 << 20, 4096, path("base"), "qcow2");
     disk = open_disk(path("disk"), true); /* and its lock is held */
-    assert_true(byre_info_text(path("disk"), NULL, false, NULL, &text, &length, NULL) < 0);
-    must(byre_info_text(path("disk"), NULL, true, NULL, &text, &length, err));
+    must(byre_info_text(disk, 0, &text, &length, err));
     assert_int_equal(strlen(text), length);
     assert_int_equal(text[length - 1], '\n');
     ours = json_loads(text, 0, NULL);
@@ -51,22 +50,32 @@ static void text_says_what_qemu_img_says(void **state)
     close_disk(disk);
 }
 
-static void image_that_is_not_there_is_an_error(void **state)
+static void layers_have_texts_of_their_own(void **state)
 {
-    struct byre_error err = BYRE_ERROR_INIT;
+    struct byre_disk *disk;
+    json_t *ours, *want;
     size_t length;
     char *text;
 
     (void)state;
-    assert_int_equal(byre_info_text(path("none"), NULL, false, NULL, &text, &length, &err), -ENOENT);
-    assert_non_null(strstr(err.text, "none"));
+    make_image(path("base"), 1 << 20, 65536, NULL, NULL);
+    make_image(path("disk"), 2 << 20, 4096, path("base"), "qcow2");
+    disk = open_disk(path("disk"), false);
+    must(byre_info_text(disk, 1, &text, &length, err));
+    ours = json_loads(text, 0, NULL);
+    want = theirs("base");
+    assert_true(json_equal(ours, want));
+    json_decref(ours);
+    json_decref(want);
+    free(text);
+    close_disk(disk);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(text_says_what_qemu_img_says),
-        TEST(image_that_is_not_there_is_an_error),
+        TEST(layers_have_texts_of_their_own),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
