@@ -60,7 +60,7 @@ skip() {
 fail() {
     local i
     trap - ERR
-    echo "FAILED: $*"
+    echo "FAILED: $*${TEST_QUICK:+ (TEST_SAMPLE=$TEST_SAMPLE)}"
     for ((i = 1; i < ${#FUNCNAME[@]}; i++)); do
         echo "    at ${BASH_SOURCE[i]}:${BASH_LINENO[i - 1]}"
     done
@@ -81,6 +81,12 @@ sampled() {
         echo "TEST_SAMPLE=$TEST_SAMPLE" >&2
         awk -v which="$TEST_SAMPLE" 'NR % 4 == which'
     fi
+}
+
+# in_sample: always without TEST_QUICK; with it one call of four.
+CALLS=0
+in_sample() {
+    [ -z "$TEST_QUICK" ] || [ $((CALLS++ % 4)) = "$TEST_SAMPLE" ]
 }
 
 # run COMMAND...: never fails; leaves the exit code in $CODE, what it wrote in $OUT and $ERR (a million bytes of

@@ -38,8 +38,13 @@ normal_output() {
 MADE=()
 AFTER_THEIRS=:
 
-# same ARGUMENT...: exit code and both outputs are the same.  $CODE, $OUT and $ERR are then those of byre.
+# same ARGUMENT...: exit code and both outputs are the same.  With TEST_QUICK a sample of the calls.
 same() {
+    ! in_sample || same_always "$@"
+}
+
+# same_always ARGUMENT...: the same without exception.  $CODE, $OUT and $ERR are then those of byre.
+same_always() {
     local code out err
     run "$THEIRS" "$@"
     code=$CODE out=$(normal_output) err=$(normal_error "$@")
@@ -55,7 +60,7 @@ same() {
 same_fails() {
     local code=$1
     shift
-    same "$@"
+    same_always "$@"
     assert_equal "$code" "$CODE" "exit code of $*"
 }
 
@@ -94,12 +99,13 @@ keep_theirs() {
 }
 
 # same_made ARGUMENT...: the same, and the file x that the two make is the same image.  After a failure byre leaves
-# none, whatever qemu-img does.
+# none, whatever qemu-img does.  A sample with TEST_QUICK.
 same_made() {
+    in_sample || return 0
     rm -f x .theirs
     # shellcheck disable=SC2034 # same uses it
     local MADE=(x) AFTER_THEIRS=keep_theirs
-    same "$@"
+    same_always "$@"
     if [ "$CODE" = 0 ]; then
         assert_equal "$(cat .theirs)" "$(about_image x)" "image of $*"
     else
@@ -127,8 +133,9 @@ same_table() {
 ABOUT=about_image
 AFTER_OURS=:
 
-# alike FILE ARGUMENT...: the same texts, and the same image afterwards; it is then put back.
+# alike FILE ARGUMENT...: the same texts, and the same image afterwards; it is then put back.  A sample with TEST_QUICK.
 alike() {
+    in_sample || return 0
     local file=$1 theirs
     shift
     cp "$file" .kept
