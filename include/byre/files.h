@@ -40,6 +40,9 @@ struct byre_files;
 #define BYRE_FILES_ID_BITS  48u /* no id is larger */
 #define BYRE_FILES_NAME_MAX 765u /* bytes of a name: 255 characters of UTF-16 */
 
+/* Partitions of a table that are looked at for what they hold: more than Linux shows. */
+#define BYRE_FILES_LOOKS_MAX 256u
+
 /* What lies on a range of a disk, by its signature. */
 struct byre_files_found {
     char type[32];   /* as blkid(8) names it: "ext4", "vfat", "xfs", "swap", "LVM2_member"...; "" if unknown */
@@ -66,7 +69,8 @@ int byre_files_open(struct byre_disk *disk, uint64_t goff, uint64_t length, stru
  * partition N.  0: the one on the whole disk where there are no partitions, or else the only one in a partition that
  * byre can read; *ret_number, which may be NULL, tells in which, 0 for the whole disk.
  * As byre_partition_find and byre_files_open; and, for number 0, -ENOTUNIQ: several partitions have one, which the
- * message names; -ENOTSUP: none has, and the message says what they hold.
+ * message names, or one has and not all of more than BYRE_FILES_LOOKS_MAX were looked at; -ENOTSUP: none has, and the
+ * message says what they hold.
  */
 int byre_files_open_in(struct byre_disk *disk, unsigned number, struct byre_files **ret_files, unsigned *ret_number,
                        struct byre_error *err);
