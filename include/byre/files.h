@@ -118,7 +118,8 @@ struct byre_files_entry {
 /*
  * Calls `each` for the entries of a directory from a cursor on (0: from the start) until it returns nonzero, which is
  * returned.  Entries whose names cannot be shown (a slash, a null byte) are left out, "." and ".." as well.  `each`
- * must not call the file system.
+ * must not call the file system.  Where a part of a directory cannot be read, entries come before the error does; of
+ * FAT all that can be read.
  */
 int byre_files_list(struct byre_files *files, uint64_t directory, uint64_t cursor,
                     int (*each)(void *opaque, const struct byre_files_entry *entry), void *opaque,
