@@ -40,6 +40,9 @@ struct byre_files;
 #define BYRE_FILES_ID_BITS  48u /* no id is larger */
 #define BYRE_FILES_NAME_MAX 765u /* bytes of a name: 255 characters of UTF-16 */
 
+/* Partitions of a table that are looked at for what they hold: more than Linux shows. */
+#define BYRE_FILES_LOOKS_MAX 256u
+
 /* What lies on a range of a disk, by its signature. */
 struct byre_files_found {
     char type[32];   /* as blkid(8) names it: "ext4", "vfat", "xfs", "swap", "LVM2_member"...; "" if unknown */
@@ -66,7 +69,8 @@ int byre_files_open(struct byre_disk *disk, uint64_t goff, uint64_t length, stru
  * partition N.  0: the one on the whole disk where there are no partitions, or else the only one in a partition that
  * byre can read; *ret_number, which may be NULL, tells in which, 0 for the whole disk.
  * As byre_partition_find and byre_files_open; and, for number 0, -ENOTUNIQ: several partitions have one, which the
- * message names; -ENOTSUP: none has, and the message says what they hold.
+ * message names, or one has and not all of more than BYRE_FILES_LOOKS_MAX were looked at; -ENOTSUP: none has, and the
+ * message says what they hold.
  */
 int byre_files_open_in(struct byre_disk *disk, unsigned number, struct byre_files **ret_files, unsigned *ret_number,
                        struct byre_error *err);
@@ -114,7 +118,8 @@ struct byre_files_entry {
 /*
  * Calls `each` for the entries of a directory from a cursor on (0: from the start) until it returns nonzero, which is
  * returned.  Entries whose names cannot be shown (a slash, a null byte) are left out, "." and ".." as well.  `each`
- * must not call the file system.
+ * must not call the file system.  Where a part of a directory cannot be read, entries come before the error does; of
+ * FAT all that can be read.
  */
 int byre_files_list(struct byre_files *files, uint64_t directory, uint64_t cursor,
                     int (*each)(void *opaque, const struct byre_files_entry *entry), void *opaque,

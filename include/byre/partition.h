@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The partitions of a disk: GPT (UEFI specification, chapter 5) and MBR with logical partitions, read from the disk
- * itself and never written.  What does not lie within the disk is told, and is no part of it.
+ * itself and never written.  What does not lie within the disk is told, and is no part of it.  What counts as a
+ * partition is what Linux shows, one that begins with the disk included.
  */
 #ifndef BYRE_PARTITION_H
 #define BYRE_PARTITION_H
@@ -25,7 +26,7 @@ enum byre_partition_table {
 
 struct byre_partition {
     unsigned number;       /* as Linux counts: from 1 on, logical ones of an MBR from 5 on */
-    uint64_t goff, length; /* bytes, none of them 0 */
+    uint64_t goff, length; /* bytes; the length is never 0 */
     bool inside;           /* it lies within the disk */
     bool bootable;         /* MBR: active; GPT: what a legacy BIOS boots from */
     uint64_t attributes;   /* GPT: UEFI specification, table 5.8; MBR: 0 */

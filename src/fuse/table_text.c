@@ -100,6 +100,14 @@ static void add_attributes(json_t *object, uint64_t attributes)
     add_unless_empty(object, "attrs", text);
 }
 
+static void add_contents_error(json_t *object, const char *text)
+{
+    json_t *contents = byre_json_object();
+
+    byre_json_add_text(contents, "error", text);
+    byre_json_add(object, "contents", contents);
+}
+
 /* What lies on a range of the disk, if anything that is known does. */
 static void add_contents(json_t *object, struct byre_disk *disk, uint64_t goff, uint64_t length)
 {
@@ -108,17 +116,14 @@ static void add_contents(json_t *object, struct byre_disk *disk, uint64_t goff, 
     json_t *contents;
 
     if (byre_files_probe(disk, goff, length, &found, &err) < 0) {
-        contents = byre_json_object();
-        byre_json_add_text(contents, "error", err.text);
+        add_contents_error(object, err.text);
     } else if (found.type[0]) {
         contents = byre_json_object();
         byre_json_add_text(contents, "fstype", found.type);
         add_unless_empty(contents, "label", found.label);
         add_unless_empty(contents, "uuid", found.uuid);
-    } else {
-        return;
+        byre_json_add(object, "contents", contents);
     }
-    byre_json_add(object, "contents", contents);
 }
 
 /* --- the table --------------------------------------------------------------------------------------------- */
@@ -128,6 +133,7 @@ struct listing {
     enum byre_partition_table table;
     struct names names;
     json_t *partitions;
+    unsigned count; /* of partitions */
 };
 
 static int add_partition(void *opaque, const struct byre_partition *partition)
@@ -149,7 +155,10 @@ static int add_partition(void *opaque, const struct byre_partition *partition)
     if (partition->bootable)
         byre_json_add_bool(object, "bootable", true);
     add_attributes(object, partition->attributes);
-    add_contents(object, listing->disk, partition->goff, partition->length);
+    if (listing->count++ < BYRE_FILES_LOOKS_MAX)
+        add_contents(object, listing->disk, partition->goff, partition->length);
+    else
+        add_contents_error(object, "not looked at: there are too many partitions");
     byre_json_append(listing->partitions, object);
     return 0;
 }

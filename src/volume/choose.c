@@ -4,6 +4,7 @@
  *
  *   C1. A range is opened only after all others were looked at: nobody gets one of several.
  *   C2. A partition that cannot be looked at is told as such, and hides none of the others.
+ *   C3. Of a table from a stranger, BYRE_FILES_LOOKS_MAX partitions are looked at; then none is the only one.
  */
 #include "config.h"
 
@@ -24,12 +25,14 @@
 struct looked {
     struct byre_partition partition;
     struct byre_files_found found;
-    bool failed; /* it could not be read */
+    bool failed;  /* it could not be read */
+    bool skipped; /* C3 */
 };
 
 struct survey {
     struct looked *list;
     unsigned count, room;
+    bool skipped; /* some were not looked at */
 };
 
 static int note(void *opaque, const struct byre_partition *partition)
@@ -93,6 +96,8 @@ static const char *holds(const struct looked *looked)
         return "what lies past the end of the disk";
     if (looked->failed)
         return "what cannot be read";
+    if (looked->skipped)
+        return "what was not looked at";
     return looked->found.type[0] ? looked->found.type : "nothing that is known";
 }
 
@@ -104,6 +109,9 @@ static int several(const struct survey *survey, struct byre_error *err)
         if (survey->list[i].found.supported)
             list_add(&list, "%u (%s)", survey->list[i].partition.number, survey->list[i].found.type);
     }
+    if (survey->skipped)
+        return byre_error_set(err, -ENOTUNIQ, "there are file systems in partitions %s; only the first %u were "
+                              "looked at", list.text, BYRE_FILES_LOOKS_MAX);
     return byre_error_set(err, -ENOTUNIQ, "there are file systems in partitions %s", list.text);
 }
 
@@ -114,7 +122,8 @@ static int none(const struct survey *survey, struct byre_error *err)
     for (unsigned i = 0; i < survey->count; i++)
         list_add(&list, "%s%u%s%s", i ? "" : "partition ", survey->list[i].partition.number, i ? " " : " holds ",
                  holds(&survey->list[i]));
-    return byre_error_set(err, -ENOTSUP, "there is no file system that byre reads: %s", list.text);
+    return byre_error_set(err, -ENOTSUP, "there is no file system that byre reads%s: %s",
+                          survey->skipped ? " in the partitions that were looked at" : "", list.text);
 }
 
 /* --- choosing ---------------------------------------------------------------------------------------------- */
@@ -138,13 +147,16 @@ static int open_only(struct byre_disk *disk, struct survey *survey, struct byre_
     int rc;
 
     for (unsigned i = 0; i < survey->count; i++) {
-        look(disk, &survey->list[i]);
+        survey->list[i].skipped = i >= BYRE_FILES_LOOKS_MAX;
+        survey->skipped |= survey->list[i].skipped;
+        if (!survey->list[i].skipped)
+            look(disk, &survey->list[i]);
         if (!survey->list[i].found.supported)
             continue;
         only = &survey->list[i];
         count++;
     }
-    if (count != 1)
+    if (count != 1 || survey->skipped)
         return count ? several(survey, err) : none(survey, err);
     rc = open_partition(disk, &only->partition, ret_files, err);
     if (rc == 0)

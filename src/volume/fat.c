@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "base/arith.h"
@@ -68,6 +69,16 @@ static void fat_close(struct byre_files *files)
     free(fat);
 }
 
+/* Where the system has no random numbers yet, an address has to do. */
+static uint64_t new_key(const struct byre_fat *fat)
+{
+    uint64_t key;
+
+    if (getrandom(&key, sizeof key, GRND_NONBLOCK) != sizeof key)
+        key = (uintptr_t)fat;
+    return key % ((UINT64_C(1) << 61) - 2) + 1;
+}
+
 static int new_fat(struct byre_disk *disk, uint64_t goff, uint64_t length, const struct byre_fat_layout *layout,
                    struct byre_fat **ret_fat, struct byre_error *err)
 {
@@ -83,6 +94,7 @@ static int new_fat(struct byre_disk *disk, uint64_t goff, uint64_t length, const
     }
     fat->files = (struct byre_files){ .disk = disk, .goff = goff, .length = length, .type = "vfat" };
     fat->layout = *layout;
+    fat->name_key = new_key(fat);
     *ret_fat = fat;
     return 0;
 }
@@ -121,22 +133,26 @@ static int fat_probe(struct byre_disk *disk, uint64_t goff, uint64_t length, str
 static int find_warning(struct byre_fat *fat, struct byre_error *err)
 {
     unsigned shift = fat->layout.bits == 32 ? 27 : 15;
-    bool faults = false;
-    uint32_t flags;
-    int rc;
+    const char *warning = NULL;
+    uint32_t flags = 0;
+    int rc = 0;
 
     fat->unclean = fat->layout.unclean;
-    if (fat->layout.bits != 12) {
+    if (fat->layout.bits != 12)
         rc = byre_fat_table_flags(fat, &flags, err);
-        if (rc < 0)
-            return rc;
-        fat->unclean |= !(flags >> shift & 1);
-        faults = !(flags >> (shift - 1) & 1);
-    }
-    if (!fat->unclean && !faults)
+    if (rc == -ENOMEM)
+        return rc;
+    if (fat->layout.bits != 12 && !(flags >> shift & 1))
+        fat->unclean = true;
+    if (rc < 0)
+        warning = "the beginning of the file allocation table cannot be read";
+    else if (fat->layout.bits != 12 && !(flags >> (shift - 1) & 1))
+        warning = "the FAT file system has noted errors of its disk";
+    else if (fat->unclean)
+        warning = "the FAT file system was not closed properly";
+    if (!warning)
         return 0;
-    fat->files.warning = strdup(faults ? "the FAT file system has noted errors of its disk"
-                                       : "the FAT file system was not closed properly");
+    fat->files.warning = strdup(warning);
     return fat->files.warning ? 0 : byre_error_set_errno(err, -ENOMEM, WHAT_OPEN);
 }
 
@@ -296,6 +312,7 @@ static int fat_read(struct byre_files *files, uint64_t id, void *buf, size_t len
                     size_t *ret_length, struct byre_error *err)
 {
     struct byre_fat *fat = fat_of(files);
+    struct byre_fat_run run = { 0 };
     struct byre_fat_node *node;
     size_t done = 0;
     int rc = get_regular(fat, id, &node, err);
@@ -306,13 +323,14 @@ static int fat_read(struct byre_files *files, uint64_t id, void *buf, size_t len
     while (rc == 0 && done < length) {
         uint64_t place, there;
 
-        rc = byre_fat_node_map(fat, node, offset + done, &place, &there, err);
+        rc = byre_fat_node_map(fat, node, &run, offset + done, length - done, &place, &there, err);
         if (rc < 0)
             break;
         there = MIN(there, (uint64_t)(length - done));
         rc = byre_filesystem_pread(files, (char *)buf + done, (size_t)there, place, err);
         done += (size_t)there;
     }
+    byre_fat_node_remember(fat, node, &run);
     byre_fat_node_put(fat, node);
     if (rc == 0)
         *ret_length = length;

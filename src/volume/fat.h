@@ -37,6 +37,7 @@ struct byre_fat_layout {
     unsigned bits; /* 12, 16, 32: of an entry of the FAT */
     uint32_t sector_bytes, cluster_bytes;
     uint64_t table_offset, table_bytes;    /* of the FAT that counts */
+    unsigned table_copies;                 /* of it, one behind another behind it */
     uint64_t root_offset, root_bytes;      /* of the root directory of FAT12 and FAT16 */
     uint32_t root_cluster;                 /* of FAT32 */
     uint64_t data_offset;                  /* of cluster 2 */
@@ -67,8 +68,9 @@ bool byre_fat_name_long(const uint16_t *units, unsigned count, char *ret_name);
 void byre_fat_name_label(const uint8_t *label, char *ret_label);
 uint8_t byre_fat_name_checksum(const uint8_t *short_name);
 
-/* A number that names which differ in case alone, or by dots at the end, have in common. */
-uint32_t byre_fat_name_hash(const char *name);
+/* A number that equal names have in common and others, whoever chose them, do not, as long as nobody knows the key.
+ * `fold`: so do names that differ in case alone, or by dots at the end.  Only 1 <= key < 2^61 - 1 serves. */
+uint64_t byre_fat_name_hash(const char *name, bool fold, uint64_t key);
 /* Do they differ in nothing else? */
 bool byre_fat_name_same(const char *a, const char *b);
 
@@ -76,18 +78,21 @@ bool byre_fat_name_same(const char *a, const char *b);
 
 struct byre_fat;
 
-/* A piece of the FAT.  `bytes`, what of it there is, does not change. */
+#define BYRE_FAT_PIECES 512u /* in the cache */
+
+/* A piece of the FAT.  All but `users` does not change. */
 struct byre_fat_piece {
-    struct byre_fat_piece *next; /* in the cache: lock */
-    unsigned users;              /* lock; the cache is one */
+    unsigned users;  /* lock; the cache is one */
     uint32_t number;
     uint32_t length;
+    uint32_t bad;    /* bit i: bytes from 512 * i on cannot be read */
     uint8_t bytes[];
 };
 
 /* A place in the FAT: keeps a piece, so that steps within it take no lock.  Starts as {0}; released by _done. */
 struct byre_fat_cursor {
     struct byre_fat_piece *piece;
+    uint64_t steps; /* links that were read */
 };
 
 enum byre_fat_link {
@@ -99,7 +104,7 @@ enum byre_fat_link {
 };
 
 /* What stands in the FAT at a cluster, which must be one: a byre_fat_link, with the cluster that it leads to; or
- * negative: it could not be read. */
+ * negative: it could not be read, nor could its copies (-EIO). */
 int byre_fat_table_link(struct byre_fat *fat, struct byre_fat_cursor *cursor, uint32_t cluster, uint32_t *ret_next,
                         struct byre_error *err);
 void byre_fat_cursor_done(struct byre_fat *fat, struct byre_fat_cursor *cursor);
@@ -119,7 +124,9 @@ struct byre_fat_run {
 
 struct byre_fat_index; /* fat_directory.c */
 
-/* A file with its cluster chain: does not change once it is there, `index` and `bytes` apart. */
+#define BYRE_FAT_RECENT 8u
+
+/* A file with its cluster chain: does not change once it is there, what has a lock apart. */
 struct byre_fat_node {
     struct byre_fat_node *next;     /* in the cache, the latest one first: lock */
     unsigned users;                 /* lock; the cache is one */
@@ -132,8 +139,11 @@ struct byre_fat_node {
     uint32_t clusters;              /* that the chain has, as far as the size needs them */
     const char *broken;             /* why there are no more, or NULL */
     bool looped;                    /* the chain comes back to itself: nothing of it is read */
+    bool unreadable;                /* the FAT cannot be read where the chain goes on */
     struct byre_fat_run *runs;      /* in order; where one does not begin at the end of that before, the FAT tells */
     uint32_t run_count;
+    struct byre_fat_run recent[BYRE_FAT_RECENT]; /* lock: where readers have ended; count 0: none */
+    unsigned recent_next;                        /* lock */
 };
 
 /* The directory entry at an id's place.  -ESTALE: there is none that could be listed. */
@@ -150,9 +160,15 @@ void byre_fat_node_put(struct byre_fat *fat, struct byre_fat_node *node);
 /* Gives a directory its index, or frees it if there is one. */
 void byre_fat_node_set_index(struct byre_fat *fat, struct byre_fat_node *node, struct byre_fat_index *index);
 
-/* Where `offset` of a file lies in the file system, and how many bytes follow there in a row.  -EIO: nowhere. */
-int byre_fat_node_map(struct byre_fat *fat, const struct byre_fat_node *node, uint64_t offset, uint64_t *ret_place,
-                      uint64_t *ret_length, struct byre_error *err);
+/*
+ * Where `offset` of a file lies in the file system, and how many bytes of those wanted, or more, follow there in a row.
+ * -EIO: nowhere.  `run` is where the caller was before, {0} at first, and then where that is.
+ */
+int byre_fat_node_map(struct byre_fat *fat, const struct byre_fat_node *node, struct byre_fat_run *run,
+                      uint64_t offset, uint64_t wanted, uint64_t *ret_place, uint64_t *ret_length,
+                      struct byre_error *err);
+/* Where a reader has ended, for the next one to go on from. */
+void byre_fat_node_remember(struct byre_fat *fat, struct byre_fat_node *node, const struct byre_fat_run *run);
 void byre_fat_nodes_done(struct byre_fat *fat);
 
 /* --- fat_directory.c --------------------------------------------------------------------------------------- */
@@ -174,13 +190,14 @@ struct byre_fat {
     struct byre_fat_layout layout;
     bool unclean; /* the volume was not closed, by any of its marks */
     pthread_mutex_t lock;
-    struct byre_fat_piece *pieces; /* lock; the latest one first */
-    unsigned piece_count;          /* lock */
+    uint64_t name_key; /* for byre_fat_name_hash */
+    struct byre_fat_piece *pieces[BYRE_FAT_PIECES]; /* lock; each where its number says, or NULL */
     struct byre_fat_node *nodes;   /* lock; the latest one first */
     unsigned node_count;           /* lock */
     size_t node_bytes;             /* lock */
     bool free_known;               /* lock */
     uint32_t free_clusters;        /* lock */
+    uint64_t steps;                /* lock; along chains and in indexes, so far: tests hold it against their length */
 };
 
 static inline bool byre_fat_is_cluster(const struct byre_fat *fat, uint32_t cluster)

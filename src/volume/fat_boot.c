@@ -5,8 +5,10 @@
  *
  *   B1. Boot sectors of other systems (NTFS, exFAT, HPFS, JFS) and those with a partition table are none of FAT: each
  *       field that says where things are must make sense, and all together as well.
- *   B2. The width of the entries is what Linux takes it for: 32 bits where the 16-bit size of a FAT is 0, otherwise by
- *       the number of clusters.
+ *   B2. The width of the entries is what Linux and fsck.fat take it for: 32 bits where the 16-bit size of a FAT is 0,
+ *       otherwise 12 bits up to 4084 clusters, and 16 bits up to 65524; with more it is none of FAT.  By the
+ *       specification the number of clusters alone decides, so FAT32 has 65525 at least; but mkfs.fat makes smaller
+ *       ones, of which mtools, which keeps to the specification, can read nothing.
  */
 #include "config.h"
 
@@ -91,7 +93,10 @@ static void parse_32(const uint8_t *boot, struct byre_fat_layout *layout, unsign
     layout->root_cluster = byre_get_le32(boot + ROOT_CLUSTER);
     if (info && info < reserved)
         layout->info_offset = (uint64_t)info * layout->sector_bytes;
-    if (flags & 0x80 && (flags & 0xfu) < tables) /* not mirrored: one of them counts */
+    if (!(flags & 0x80))
+        return;
+    layout->table_copies = 0; /* not mirrored: one of them counts */
+    if ((flags & 0xfu) < tables)
         layout->table_offset += (flags & 0xfu) * layout->table_bytes;
 }
 
@@ -136,6 +141,7 @@ bool byre_fat_boot_parse(const uint8_t *boot, struct byre_fat_layout *ret_layout
     layout.cluster_bytes = boot[CLUSTER_SECTORS] * layout.sector_bytes;
     layout.table_offset = (uint64_t)reserved * layout.sector_bytes;
     layout.table_bytes = (uint64_t)table * layout.sector_bytes;
+    layout.table_copies = tables - 1;
     layout.root_offset = layout.table_offset + tables * layout.table_bytes;
     layout.root_bytes = root_entries * BYRE_FAT_ENTRY_BYTES;
     layout.data_offset = layout.root_offset + layout.root_bytes;

@@ -5,10 +5,14 @@
  *
  *   D1. A long name counts if its parts stand right before the short entry, complete, in order and with its checksum,
  *       and if it can be shown; otherwise the short name does.  What has neither is left out.
- *   D2. A cursor is the number of the slot behind an entry; any number can be borne.
- *   D3. A directory in which something is looked up gets an index of both names of all entries, by byre_fat_name_hash:
- *       12 bytes a slot and name at most.  It is asked where to look; what is there decides.
+ *   D2. A cursor is the number of the slot behind an entry, and whether something before it could not be read; any
+ *       number can be borne.
+ *   D3. A directory in which something is looked up gets an index of its entries by their names, at most 48 bytes a
+ *       slot.  It is asked where to look; what is there decides.  Names come from strangers, so they are hashed with
+ *       a key, and of equal ones only the first is in it.
  *   D4. What is shown decides before short names that are not, what is the same before what differs in case.
+ *   D5. A sector that cannot be read costs what is in it: the others are listed, and found.  The error is told at the
+ *       end, or where a name was not found, which then was looked for in all that can be read at that time.
  */
 #include "config.h"
 
@@ -25,6 +29,9 @@
 #include "base/vec.h"
 
 #define WINDOW_BYTES 8192u
+#define SECTOR_BYTES 512u
+#define SLOTS_MAX    (BYRE_FAT_DIRECTORY_MAX / BYRE_FAT_ENTRY_BYTES)
+#define CURSOR_LOST  (UINT64_C(1) << 20) /* of a cursor (D2) */
 #define PARTS_MAX    20u /* of a long name */
 #define PART_UNITS   13u
 #define PART_LAST    0x40u
@@ -38,64 +45,106 @@ struct scan {
     struct byre_error *err;
     uint64_t position;                         /* of the next slot, in bytes */
     uint64_t window, window_length, window_place; /* what is in `bytes`: of the directory, and where that lies */
-    bool complete;                             /* the end was reached, and it is one */
+    bool ended;                                /* all was seen that there is */
+    bool gap;                                  /* a sector was left out before the slot that came last */
+    struct byre_error lost;                    /* why the first one was; code 0: none was */
     uint8_t bytes[WINDOW_BYTES];
 };
 
-static void begin_scan(struct scan *scan, struct byre_fat *fat, const struct byre_fat_node *node, uint64_t slot,
+static void begin_scan(struct scan *scan, struct byre_fat *fat, const struct byre_fat_node *node, uint64_t cursor,
                        struct byre_error *err)
 {
+    uint64_t slot = cursor & ~CURSOR_LOST;
+
     scan->fat = fat;
     scan->node = node;
     scan->err = err;
-    scan->position = slot <= BYRE_FAT_DIRECTORY_MAX / BYRE_FAT_ENTRY_BYTES ? slot * BYRE_FAT_ENTRY_BYTES : UINT64_MAX;
+    scan->position = slot <= SLOTS_MAX ? slot * BYRE_FAT_ENTRY_BYTES : UINT64_MAX;
     scan->window = scan->window_length = scan->window_place = 0;
-    scan->complete = false;
+    scan->ended = scan->gap = false;
+    scan->lost.code = 0;
+    if (cursor & CURSOR_LOST && slot <= SLOTS_MAX)
+        byre_error_set(&scan->lost, -EIO, "a part of the directory cannot be read");
 }
 
+static uint64_t scan_cursor(const struct scan *scan)
+{
+    return scan->position / BYRE_FAT_ENTRY_BYTES | (scan->lost.code ? CURSOR_LOST : 0);
+}
+
+/* Reads bytes of the directory from the position on: 1; 0: that cannot be done. */
+static int fill_window(struct scan *scan, uint64_t length, uint64_t place)
+{
+    struct byre_error error = BYRE_ERROR_INIT;
+
+    scan->window_length = 0;
+    if (byre_filesystem_pread(&scan->fat->files, scan->bytes, (size_t)length, place, &error) < 0) {
+        if (!scan->lost.code && length <= SECTOR_BYTES)
+            scan->lost = error;
+        return 0;
+    }
+    scan->window = scan->position;
+    scan->window_length = length;
+    scan->window_place = place;
+    return 1;
+}
+
+/* 1; 0: a sector was left out; negative: it is not known where the directory goes on. */
 static int read_window(struct scan *scan)
 {
-    uint64_t place, length;
-    int rc = byre_fat_node_map(scan->fat, scan->node, scan->position, &place, &length, scan->err);
+    uint64_t place, length, in_sector = SECTOR_BYTES - scan->position % SECTOR_BYTES;
+    struct byre_fat_run run = { 0 };
+    int rc = byre_fat_node_map(scan->fat, scan->node, &run, scan->position, WINDOW_BYTES, &place, &length, scan->err);
 
     if (rc < 0)
         return rc;
     length = MIN(length, scan->node->size - scan->position);
     length = MIN(length, WINDOW_BYTES - scan->position % WINDOW_BYTES);
-    scan->window_length = 0;
-    rc = byre_filesystem_pread(&scan->fat->files, scan->bytes, (size_t)length, place, scan->err);
-    if (rc < 0)
-        return rc;
-    scan->window = scan->position;
-    scan->window_length = length;
-    scan->window_place = place;
+    if (fill_window(scan, length, place) || fill_window(scan, MIN(length, in_sector), place))
+        return 1;
+    scan->position += in_sector;
+    scan->gap = true;
     return 0;
 }
 
-/* The next slot and its place: 1; 0: there is none; negative: it cannot be read, or should be there. */
+/* No more slots: 0, or why there should be some. */
+static int end_scan(struct scan *scan)
+{
+    scan->ended = true;
+    if (scan->lost.code) {
+        if (scan->err)
+            *scan->err = scan->lost;
+        return scan->lost.code;
+    }
+    if (scan->position >= scan->node->size && scan->node->broken)
+        return byre_error_set(scan->err, -EIO, "%s", scan->node->broken);
+    return 0;
+}
+
+static bool in_window(const struct scan *scan)
+{
+    return scan->position >= scan->window && scan->position - scan->window < scan->window_length;
+}
+
+/* The next slot that can be read, and its place: 1; 0: there is none; negative: there should be. */
 static int next_slot(struct scan *scan, const uint8_t **ret_slot, uint64_t *ret_place)
 {
-    uint64_t within = scan->position - scan->window;
+    uint64_t within;
 
-    if (scan->position >= scan->node->size) {
-        if (scan->node->broken)
-            return byre_error_set(scan->err, -EIO, "%s", scan->node->broken);
-        scan->complete = true;
-        return 0;
-    }
-    if (scan->position < scan->window || within >= scan->window_length) {
+    scan->gap = false;
+    while (scan->position < scan->node->size && !in_window(scan)) {
         int rc = read_window(scan);
 
         if (rc < 0)
             return rc;
-        within = 0;
     }
+    if (scan->position >= scan->node->size)
+        return end_scan(scan);
+    within = scan->position - scan->window;
     *ret_slot = scan->bytes + within;
     *ret_place = scan->window_place + within;
-    if (**ret_slot == 0) {
-        scan->complete = true;
-        return 0;
-    }
+    if (**ret_slot == 0)
+        return end_scan(scan);
     scan->position += BYRE_FAT_ENTRY_BYTES;
     return 1;
 }
@@ -184,11 +233,13 @@ static int next_entry(struct scan *scan, struct entry *entry)
 
     parts.count = 0;
     for (;;) {
-        uint32_t number = (uint32_t)(scan->position / BYRE_FAT_ENTRY_BYTES);
         int rc = next_slot(scan, &slot, &place);
+        uint32_t number = (uint32_t)(scan->position / BYRE_FAT_ENTRY_BYTES) - 1;
 
         if (rc <= 0)
             return rc;
+        if (scan->gap)
+            parts.count = 0;
         if (slot[0] != 0xe5 && is_part(slot)) {
             take_part(&parts, slot, number);
             continue;
@@ -229,7 +280,7 @@ int byre_fat_directory_list(struct byre_fat *fat, uint64_t id, uint64_t cursor,
             .name = entry.name,
             .id = entry.id,
             .type = byre_fat_entry_is_directory(entry.bytes) ? S_IFDIR : S_IFREG,
-            .next = scan.position / BYRE_FAT_ENTRY_BYTES,
+            .next = scan_cursor(&scan),
         };
 
         rc = each(opaque, &told);
@@ -263,16 +314,24 @@ int byre_fat_directory_label(struct byre_fat *fat, uint8_t *ret_label, struct by
 
 /* --- the index --------------------------------------------------------------------------------------------- */
 
-struct place {
-    uint32_t hash, slot; /* NO_SLOT: none */
+/* How well a name fits an entry (D4). */
+enum fit {
+    FIT_NOT,
+    FIT_SHORT, /* the short name that is not shown, or its case, or dots at its end */
+    FIT_CASE,  /* but for case and dots at the end */
+    FIT_EXACT,
 };
 
-#define NO_SLOT UINT32_MAX
+/* A place in the index has the upper bits of a hash, and the number of a slot more one; 0: nothing. */
+#define SLOT_BITS 17u
+#define SLOT_MASK ((UINT64_C(1) << SLOT_BITS) - 1)
+#define NO_SLOT   UINT32_MAX
 
 struct byre_fat_index {
-    bool complete;  /* nothing of the directory is missing */
-    uint32_t room;  /* a power of two, larger than the number of names */
-    struct place places[];
+    bool complete; /* nothing of the directory is missing */
+    bool lost;     /* some sectors could not be read */
+    uint32_t room; /* a power of two, larger than the number of places that are taken */
+    uint64_t places[];
 };
 
 size_t byre_fat_index_bytes(const struct byre_fat_index *index)
@@ -285,9 +344,37 @@ void byre_fat_index_free(struct byre_fat_index *index)
     free(index);
 }
 
-typedef VEC(struct place) place_list;
+typedef VEC(uint64_t) hash_list;
 
-static int collect(struct scan *scan, place_list *list)
+static uint64_t hash_of(const struct byre_fat *fat, const char *name, enum fit fit)
+{
+    return byre_fat_name_hash(name, fit != FIT_EXACT, fat->name_key) + fit * 0x9e3779b97f4a7c15;
+}
+
+/* The place with that hash, or the free one where it belongs. */
+static uint32_t find_place(const struct byre_fat_index *index, uint64_t hash, uint64_t *steps)
+{
+    uint32_t at = (uint32_t)(hash >> 20) & (index->room - 1);
+
+    while (++*steps && index->places[at] && ((index->places[at] ^ hash) & ~SLOT_MASK))
+        at = (at + 1) & (index->room - 1);
+    return at;
+}
+
+static uint32_t find_slot(const struct byre_fat_index *index, uint64_t hash, uint64_t *steps)
+{
+    uint64_t place = index->places[find_place(index, hash, steps)];
+
+    return place ? (uint32_t)(place & SLOT_MASK) - 1 : NO_SLOT;
+}
+
+/* A place for the list: `hash` leads to the slot. */
+static int note_name(hash_list *list, const struct entry *entry, uint64_t hash)
+{
+    return vec_push(list, (hash & ~SLOT_MASK) | (entry->slot + 1));
+}
+
+static int collect(struct scan *scan, hash_list *list)
 {
     CLEANUP(free_ptr) struct entry *entry = malloc(sizeof *entry);
     int rc = entry ? 0 : -ENOMEM;
@@ -296,34 +383,58 @@ static int collect(struct scan *scan, place_list *list)
         rc = next_entry(scan, entry);
         if (rc <= 0)
             return rc;
-        rc = vec_push(list, (struct place){ byre_fat_name_hash(entry->name), entry->slot });
+        rc = note_name(list, entry, hash_of(scan->fat, entry->name, FIT_EXACT));
+        if (rc == 0)
+            rc = note_name(list, entry, hash_of(scan->fat, entry->name, FIT_CASE));
         if (rc == 0 && entry->has_long && entry->short_name[0])
-            rc = vec_push(list, (struct place){ byre_fat_name_hash(entry->short_name), entry->slot });
+            rc = note_name(list, entry, hash_of(scan->fat, entry->short_name, FIT_SHORT));
     }
     return byre_error_set_errno(scan->err, rc, "directory");
 }
 
-static int make_index(const place_list *list, bool complete, struct byre_fat_index **ret_index, struct byre_error *err)
+static int make_index(const hash_list *list, struct byre_fat_index **ret_index, uint64_t *steps,
+                      struct byre_error *err)
 {
     struct byre_fat_index *index;
     uint32_t room = 8;
 
     while (room < list->len + list->len / 2 + 1)
         room *= 2;
-    index = malloc(sizeof *index + room * sizeof index->places[0]);
+    index = calloc(1, sizeof *index + room * sizeof index->places[0]);
     if (!index)
         return byre_error_set_errno(err, -ENOMEM, "directory");
-    index->complete = complete;
     index->room = room;
-    memset(index->places, 0xff, room * sizeof index->places[0]);
     for (size_t i = 0; i < list->len; i++) {
-        uint32_t at = list->ptr[i].hash & (room - 1);
+        uint32_t at = find_place(index, list->ptr[i], steps);
 
-        while (index->places[at].slot != NO_SLOT)
-            at = (at + 1) & (room - 1);
-        index->places[at] = list->ptr[i];
+        if (!index->places[at])
+            index->places[at] = list->ptr[i];
     }
     *ret_index = index;
+    return 0;
+}
+
+static int new_index(struct byre_fat *fat, const struct byre_fat_node *node, struct scan *scan,
+                     struct byre_fat_index **ret_index, struct byre_error *err)
+{
+    struct byre_error error = BYRE_ERROR_INIT;
+    hash_list list = VEC_INIT;
+    uint64_t steps = 0;
+    int rc;
+
+    begin_scan(scan, fat, node, 0, &error);
+    rc = collect(scan, &list);
+    if (rc < 0 && !scan->ended && err)
+        *err = error;
+    if (rc == 0 || scan->ended)
+        rc = make_index(&list, ret_index, &steps, err);
+    vec_done(&list);
+    if (rc < 0)
+        return rc;
+    (*ret_index)->complete = !error.code;
+    (*ret_index)->lost = scan->lost.code || node->unreadable;
+    LOCK_SCOPE(&fat->lock);
+    fat->steps += steps;
     return 0;
 }
 
@@ -332,7 +443,6 @@ static int get_index(struct byre_fat *fat, struct byre_fat_node *node, struct sc
                      const struct byre_fat_index **ret_index, struct byre_error *err)
 {
     struct byre_fat_index *index = NULL;
-    place_list list = VEC_INIT;
     int rc;
 
     pthread_mutex_lock(&fat->lock);
@@ -340,13 +450,7 @@ static int get_index(struct byre_fat *fat, struct byre_fat_node *node, struct sc
     pthread_mutex_unlock(&fat->lock);
     if (*ret_index)
         return 0;
-    begin_scan(scan, fat, node, 0, err);
-    rc = collect(scan, &list);
-    if (rc < 0 && node->broken && !node->looped && scan->position >= node->size)
-        rc = 0; /* all that there is was seen */
-    if (rc == 0)
-        rc = make_index(&list, scan->complete, &index, err);
-    vec_done(&list);
+    rc = new_index(fat, node, scan, &index, err);
     if (rc < 0)
         return rc;
     byre_fat_node_set_index(fat, node, index);
@@ -355,44 +459,59 @@ static int get_index(struct byre_fat *fat, struct byre_fat_node *node, struct sc
     return 0;
 }
 
-/* How well a name fits an entry: 0 not at all (D4). */
-static unsigned fits(const struct entry *entry, const char *name)
+/* --- looking up -------------------------------------------------------------------------------------------- */
+
+static enum fit fit_of(const struct entry *entry, const char *name)
 {
     if (strcmp(entry->name, name) == 0)
-        return 3;
+        return FIT_EXACT;
     if (byre_fat_name_same(entry->name, name))
-        return 2;
-    return byre_fat_name_same(entry->short_name, name);
+        return FIT_CASE;
+    return byre_fat_name_same(entry->short_name, name) ? FIT_SHORT : FIT_NOT;
 }
 
-/* The entry that fits best, of several the first one: 1, or 0 if there is none, or negative. */
-static int find_by_index(struct scan *scan, const struct byre_fat_index *index, const char *name, uint64_t *ret_id)
+/* In all of the directory the entry that fits best, of several the first one: 1; 0: there is none; or negative. */
+static int find_by_scan(struct scan *scan, struct entry *entry, const char *name, uint64_t *ret_id)
 {
-    CLEANUP(free_ptr) struct entry *entry = malloc(sizeof *entry);
-    uint32_t hash = byre_fat_name_hash(name), at = hash & (index->room - 1), best_slot = NO_SLOT;
-    unsigned best = 0;
+    enum fit best = FIT_NOT;
+    int rc = 1;
 
-    if (!entry)
-        return byre_error_set_errno(scan->err, -ENOMEM, "directory");
-    for (; index->places[at].slot != NO_SLOT; at = (at + 1) & (index->room - 1)) {
-        uint32_t slot = index->places[at].slot;
-        unsigned fit;
-        int rc;
+    begin_scan(scan, scan->fat, scan->node, 0, scan->err);
+    while (best != FIT_EXACT && (rc = next_entry(scan, entry)) > 0) {
+        enum fit fit = fit_of(entry, name);
 
-        if (index->places[at].hash != hash)
-            continue;
-        scan->position = (uint64_t)slot * BYRE_FAT_ENTRY_BYTES;
-        rc = next_entry(scan, entry);
-        if (rc < 0)
-            return rc;
-        fit = rc ? fits(entry, name) : 0;
-        if (fit > best || (fit && fit == best && slot < best_slot)) {
+        if (fit > best) {
             best = fit;
-            best_slot = slot;
             *ret_id = entry->id;
         }
     }
-    return best != 0;
+    return best != FIT_NOT ? 1 : rc;
+}
+
+/* The same by the index: one entry is read for each way to fit. */
+static int find_by_index(struct scan *scan, const struct byre_fat_index *index, const char *name, uint64_t *ret_id)
+{
+    CLEANUP(free_ptr) struct entry *entry = malloc(sizeof *entry);
+    uint64_t steps = 0;
+
+    if (!entry)
+        return byre_error_set_errno(scan->err, -ENOMEM, "directory");
+    for (enum fit fit = FIT_EXACT; fit > FIT_NOT; fit--) {
+        uint32_t slot = find_slot(index, hash_of(scan->fat, name, fit), &steps);
+        int rc;
+
+        if (slot == NO_SLOT)
+            continue;
+        scan->position = (uint64_t)slot * BYRE_FAT_ENTRY_BYTES;
+        rc = next_entry(scan, entry);
+        if (rc < 0 && !scan->ended)
+            return rc;
+        if (rc <= 0 || fit_of(entry, name) != fit)
+            return find_by_scan(scan, entry, name, ret_id); /* it cannot be read any more, or two hashes are the same */
+        *ret_id = entry->id;
+        return 1;
+    }
+    return index->lost ? find_by_scan(scan, entry, name, ret_id) : 0;
 }
 
 int byre_fat_directory_lookup(struct byre_fat *fat, uint64_t id, const char *name, uint64_t *ret_id,
@@ -409,9 +528,10 @@ int byre_fat_directory_lookup(struct byre_fat *fat, uint64_t id, const char *nam
     if (rc == 0) {
         begin_scan(&scan, fat, node, 0, err);
         rc = find_by_index(&scan, index, name, ret_id);
-        if (rc == 0)
-            rc = index->complete ? byre_error_set(err, -ENOENT, "there is no '%s'", name)
-                                 : byre_error_set(err, -EIO, "%s", node->broken);
+        if (rc == 0 && !index->complete && !index->lost)
+            rc = byre_error_set(err, -EIO, "%s", node->broken);
+        else if (rc == 0)
+            rc = byre_error_set(err, -ENOENT, "there is no '%s'", name);
     }
     byre_fat_node_put(fat, node);
     return MIN(rc, 0);

@@ -195,14 +195,28 @@ static const char *end_of_name(const char *name)
     return last > name ? last : end;
 }
 
-uint32_t byre_fat_name_hash(const char *name)
+/* One more character of a polynomial modulo 2^61 - 1: two different ones have few points in common. */
+static uint64_t add_character(uint64_t hash, uint64_t key, uint32_t c)
 {
-    const char *end = end_of_name(name);
-    uint32_t hash = 2166136261u; /* FNV-1a */
+    const uint64_t prime = (UINT64_C(1) << 61) - 1;
+    unsigned __int128 product = (unsigned __int128)hash * key + c + 1;
+    uint64_t sum = (uint64_t)(product & prime) + (uint64_t)(product >> 61);
 
-    while (name < end)
-        hash = (hash ^ small(take_character(&name, end))) * 16777619u;
-    return hash;
+    return sum >= prime ? sum - prime : sum;
+}
+
+uint64_t byre_fat_name_hash(const char *name, bool fold, uint64_t key)
+{
+    const char *end = fold ? end_of_name(name) : name + strlen(name);
+    uint64_t hash = 1;
+
+    while (name < end) {
+        uint32_t c = take_character(&name, end);
+
+        hash = add_character(hash, key, fold ? small(c) : c);
+    }
+    hash = add_character(hash, key, 0) * 0x9e3779b97f4a7c15;
+    return (hash ^ hash >> 32) * 0xbf58476d1ce4e5b9;
 }
 
 bool byre_fat_name_same(const char *a, const char *b)

@@ -6,8 +6,11 @@
  *       BYRE_FAT_DIRECTORY_MAX; then it is known whether it comes back to itself.  Of a chain that does, nothing is
  *       read; of one that leads nowhere, what comes before that.
  *   C2. Memory: a node keeps at most RUNS_MAX runs; where there are more, each second is forgotten, then each second of
- *       those left, and from one that is known the FAT leads to those that are not.  The cache has at most NODES_MAX
- *       nodes and, but for the latest one, NODE_BYTES.
+ *       those left, and from one that is known the FAT leads to those that are not.  Those where readers have ended are
+ *       known, too: who reads a file from front to back makes at most two steps along its chain for each cluster.
+ *       The cache has at most NODES_MAX nodes and, but for the latest one, NODE_BYTES.
+ *   C3. Where the FAT cannot be read, a file's chain goes on when somebody wants to read there: the error comes from
+ *       the disk each time.  A directory ends there, and is not kept.
  */
 #include "config.h"
 
@@ -145,6 +148,8 @@ static void extend_run(struct byre_fat_node *node, uint32_t index)
 
 static const char *link_text(int link)
 {
+    if (link < 0)
+        return "the file allocation table cannot be read where its cluster chain goes on";
     switch (link) {
     case BYRE_FAT_LINK_FREE:
         return "its cluster chain leads to a free cluster";
@@ -173,51 +178,93 @@ static const struct byre_fat_run *run_before(const struct byre_fat_node *node, u
     return &node->runs[low];
 }
 
-/* The cluster at `index`, which the chain has, by the FAT. */
-static int follow_from(struct byre_fat *fat, const struct byre_fat_run *run, uint32_t index, uint32_t *ret_cluster,
-                        struct byre_error *err)
+static bool has_index(const struct byre_fat_run *run, uint32_t index)
 {
-    struct byre_fat_cursor cursor = { NULL };
-    uint32_t cluster = run->cluster + run->count - 1;
-    int link = BYRE_FAT_LINK_NEXT;
-
-    for (uint32_t at = run->index + run->count - 1; at < index && link == BYRE_FAT_LINK_NEXT; at++)
-        link = byre_fat_table_link(fat, &cursor, cluster, &cluster, err);
-    byre_fat_cursor_done(fat, &cursor);
-    if (link < 0)
-        return link;
-    if (link != BYRE_FAT_LINK_NEXT)
-        return byre_error_set(err, -EIO, "%s", link_text(link));
-    *ret_cluster = cluster;
-    return 0;
+    return index >= run->index && index - run->index < run->count;
 }
 
-/* The cluster at `index`, which the chain has, and how many there are in a row from it on. */
-static int find_cluster(struct byre_fat *fat, const struct byre_fat_node *node, uint32_t index, uint32_t *ret_cluster,
-                        uint32_t *ret_count, struct byre_error *err)
+/* Of the runs that are known, `run` being one, the last one that begins at `index` or before it. */
+static struct byre_fat_run start_for(struct byre_fat *fat, const struct byre_fat_node *node,
+                                     const struct byre_fat_run *run, uint32_t index)
 {
-    const struct byre_fat_run *run = run_before(node, index);
+    struct byre_fat_run best = *run_before(node, index);
 
-    if (index - run->index < run->count) {
-        *ret_cluster = run->cluster + (index - run->index);
-        *ret_count = run->count - (index - run->index);
-        return 0;
+    if (has_index(run, index) || has_index(&best, index))
+        return has_index(run, index) ? *run : best;
+    if (run->count && run->index <= index && run->index > best.index)
+        return *run;
+    LOCK_SCOPE(&fat->lock);
+    for (unsigned i = 0; i < BYRE_FAT_RECENT; i++) {
+        if (node->recent[i].count && node->recent[i].index <= index && node->recent[i].index > best.index)
+            best = node->recent[i];
     }
-    *ret_count = 1;
-    return follow_from(fat, run, index, ret_cluster, err);
+    return best;
+}
+
+void byre_fat_node_remember(struct byre_fat *fat, struct byre_fat_node *node, const struct byre_fat_run *run)
+{
+    LOCK_SCOPE(&fat->lock);
+    if (run->count)
+        node->recent[node->recent_next++ % BYRE_FAT_RECENT] = *run;
+}
+
+/* Goes on by the FAT to the run that has `index`, and takes of that as many clusters as are wanted. */
+static int follow_from(struct byre_fat *fat, struct byre_fat_run *run, uint32_t index, uint64_t wanted,
+                       struct byre_error *err)
+{
+    struct byre_fat_cursor cursor = { NULL };
+    int link = BYRE_FAT_LINK_NEXT;
+
+    while (link == BYRE_FAT_LINK_NEXT && run->index + run->count < index + wanted) {
+        uint32_t last = run->cluster + run->count - 1, next = 0;
+        bool there = has_index(run, index);
+
+        link = byre_fat_table_link(fat, &cursor, last, &next, there ? NULL : err);
+        if (there && (link != BYRE_FAT_LINK_NEXT || next != last + 1))
+            break;
+        if (link == BYRE_FAT_LINK_NEXT && next == last + 1)
+            run->count++;
+        else if (link == BYRE_FAT_LINK_NEXT)
+            *run = (struct byre_fat_run){ run->index + run->count, next, 1 };
+    }
+    byre_fat_cursor_done(fat, &cursor);
+    if (has_index(run, index))
+        return 0;
+    return link < 0 ? link : byre_error_set(err, -EIO, "%s", link_text(link));
+}
+
+/* Makes `run`, where the caller was before, the one that has `index`, as far as it is wanted or known. */
+static int find_run(struct byre_fat *fat, const struct byre_fat_node *node, struct byre_fat_run *run, uint32_t index,
+                    uint64_t wanted, struct byre_error *err)
+{
+    struct byre_fat_run found = start_for(fat, node, run, index);
+    int rc = has_index(&found, index) ? 0 : follow_from(fat, &found, index, wanted, err);
+
+    if (rc == 0)
+        *run = found;
+    return rc;
+}
+
+/* One step along the chain.  What cannot be read is no error of the file yet (C3). */
+static int next_link(struct chase *chase, uint32_t *cluster)
+{
+    int link = byre_fat_table_link(chase->fat, &chase->cursor, *cluster, cluster, NULL);
+
+    return link == -ENOMEM ? byre_error_set_errno(chase->err, link, "cluster chain") : link;
 }
 
 /* `last`, the last of the node's clusters, is found again `distance` steps behind: was it one of them before? */
 static int check_loop(struct chase *chase, uint32_t last, uint32_t distance)
 {
     struct byre_fat_node *node = chase->node;
-    uint32_t cluster = 0, count;
+    uint32_t index = node->clusters - 1 - distance;
+    struct byre_fat_run run = { 0 };
     int rc;
 
     if (distance >= node->clusters)
         return 0;
-    rc = find_cluster(chase->fat, node, node->clusters - 1 - distance, &cluster, &count, chase->err);
-    if (rc == 0 && cluster == last) {
+    rc = find_run(chase->fat, node, &run, index, 1, chase->err);
+    if (rc == 0 && run.cluster + (index - run.index) == last) {
         node->looped = true;
         node->broken = "its cluster chain is a loop";
     }
@@ -234,12 +281,12 @@ static int look_for_loop(struct chase *chase, uint32_t last)
     uint32_t cluster = last;
 
     for (uint32_t i = 1; i < node->clusters || node->directory; i++) {
-        int link = byre_fat_table_link(chase->fat, &chase->cursor, cluster, &cluster, chase->err);
+        int link = next_link(chase, &cluster);
 
-        if (link < 0)
+        if (link == -ENOMEM)
             return link;
         if (link != BYRE_FAT_LINK_NEXT)
-            return 0;
+            return 0; /* also where the FAT cannot be read: what is needed is there */
         if (node->directory) {
             node->looped = true;
             node->broken = "it is too large, or its cluster chain a loop";
@@ -270,10 +317,11 @@ static int follow_chain(struct chase *chase, uint32_t limit)
         if (node->clusters == limit)
             return look_for_loop(chase, cluster);
         before = cluster;
-        rc = byre_fat_table_link(chase->fat, &chase->cursor, cluster, &cluster, chase->err);
-        if (rc < 0)
+        rc = next_link(chase, &cluster);
+        if (rc == -ENOMEM)
             return rc;
         if (rc != BYRE_FAT_LINK_NEXT) {
+            node->unreadable = rc < 0;
             if (rc != BYRE_FAT_LINK_END || !node->directory)
                 node->broken = link_text(rc);
             return 0;
@@ -303,12 +351,13 @@ static int find_chain(struct byre_fat *fat, struct byre_fat_node *node, struct b
     return rc;
 }
 
-int byre_fat_node_map(struct byre_fat *fat, const struct byre_fat_node *node, uint64_t offset, uint64_t *ret_place,
-                      uint64_t *ret_length, struct byre_error *err)
+int byre_fat_node_map(struct byre_fat *fat, const struct byre_fat_node *node, struct byre_fat_run *run,
+                      uint64_t offset, uint64_t wanted, uint64_t *ret_place, uint64_t *ret_length,
+                      struct byre_error *err)
 {
     const struct byre_fat_layout *layout = &fat->layout;
     uint32_t index = (uint32_t)(offset / layout->cluster_bytes), within = (uint32_t)(offset % layout->cluster_bytes);
-    uint32_t cluster = 0, count = 0;
+    bool goes_on = node->unreadable && !node->directory;
     int rc;
 
     if (node->fixed) {
@@ -316,13 +365,15 @@ int byre_fat_node_map(struct byre_fat *fat, const struct byre_fat_node *node, ui
         *ret_length = layout->root_bytes - offset;
         return 0;
     }
-    if (node->looped || index >= node->clusters)
+    if (node->looped || (index >= node->clusters && !goes_on))
         return byre_error_set(err, -EIO, "%s", node->broken ? node->broken : "it has no such offset");
-    rc = find_cluster(fat, node, index, &cluster, &count, err);
+    rc = find_run(fat, node, run, index, byre_div_up(within + wanted, layout->cluster_bytes), err);
     if (rc < 0)
         return rc;
-    *ret_place = layout->data_offset + (uint64_t)(cluster - BYRE_FAT_FIRST_CLUSTER) * layout->cluster_bytes + within;
-    *ret_length = (uint64_t)count * layout->cluster_bytes - within;
+    index -= run->index;
+    *ret_place = layout->data_offset +
+                 (uint64_t)(run->cluster + index - BYRE_FAT_FIRST_CLUSTER) * layout->cluster_bytes + within;
+    *ret_length = (uint64_t)(run->count - index) * layout->cluster_bytes - within;
     return 0;
 }
 
@@ -431,6 +482,11 @@ int byre_fat_node_get(struct byre_fat *fat, uint64_t id, struct byre_fat_node **
         rc = new_node(fat, id, &fresh, err);
         if (rc < 0)
             return rc;
+        if (fresh->directory && fresh->unreadable) { /* C3 */
+            fresh->bytes = 0;
+            *ret_node = fresh;
+            return 0;
+        }
         LOCK_SCOPE(&fat->lock);
         node = find_node_locked(fat, id);
         if (node) {

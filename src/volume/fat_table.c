@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The FAT, read in pieces of PIECE_BYTES, of which PIECES_MAX are kept (specification, "FAT Data Structure").
+ * The FAT, read in pieces of PIECE_BYTES, of which BYRE_FAT_PIECES are kept, each in the one place where its number
+ * puts it (specification, "FAT Data Structure").
  *
  *   T1. No entry lies across two pieces: a FAT of 12-bit entries, where that could be, is smaller than a piece.
- *   T2. A piece is read without the lock; where two threads read the same one, one of them is thrown away.
+ *   T2. A piece is read without the lock; where two threads read the same one, the cache gets the later one.
  *   T3. A cluster that is asked for has an entry within the FAT (byre_fat_layout.clusters).
+ *   T4. Of what cannot be read, each sector costs its own entries only, and those only if no copy of the FAT has them.
+ *       A piece that lacks some is not kept: the next one who asks may have more luck.
  */
 #include "config.h"
 
@@ -17,8 +20,8 @@
 #include "base/cleanup.h"
 #include "base/endian.h"
 
-#define PIECE_BYTES (1u << 16)
-#define PIECES_MAX  64u
+#define PIECE_BYTES  8192u
+#define SECTOR_BYTES 512u
 
 static void put_piece_locked(struct byre_fat_piece *piece)
 {
@@ -26,33 +29,16 @@ static void put_piece_locked(struct byre_fat_piece *piece)
         free(piece);
 }
 
-/* The piece of that number, used once more and now the latest; or NULL. */
-static struct byre_fat_piece *find_piece_locked(struct byre_fat *fat, uint32_t number)
+/* A sector, or what there is of it, from the first FAT that has it. */
+static bool read_sector(struct byre_fat *fat, uint8_t *bytes, uint32_t length, uint64_t offset)
 {
-    for (struct byre_fat_piece **at = &fat->pieces; *at; at = &(*at)->next) {
-        struct byre_fat_piece *piece = *at;
+    for (unsigned copy = 0; copy <= fat->layout.table_copies; copy++) {
+        uint64_t table = fat->layout.table_offset + copy * fat->layout.table_bytes;
 
-        if (piece->number != number)
-            continue;
-        *at = piece->next;
-        piece->next = fat->pieces;
-        fat->pieces = piece;
-        piece->users++;
-        return piece;
+        if (byre_filesystem_pread(&fat->files, bytes, length, table + offset, NULL) == 0)
+            return true;
     }
-    return NULL;
-}
-
-static void drop_oldest_piece_locked(struct byre_fat *fat)
-{
-    struct byre_fat_piece **at = &fat->pieces, *oldest;
-
-    while ((*at)->next)
-        at = &(*at)->next;
-    oldest = *at;
-    *at = NULL;
-    fat->piece_count--;
-    put_piece_locked(oldest);
+    return false;
 }
 
 static int read_piece(struct byre_fat *fat, uint32_t number, struct byre_fat_piece **ret_piece,
@@ -66,11 +52,10 @@ static int read_piece(struct byre_fat *fat, uint32_t number, struct byre_fat_pie
     if (!piece)
         return byre_error_set_errno(err, -ENOMEM, "file allocation table");
     *piece = (struct byre_fat_piece){ .users = 1, .number = number, .length = length };
-    rc = byre_filesystem_pread(&fat->files, piece->bytes, length, fat->layout.table_offset + start, err);
-    if (rc < 0) {
-        byre_error_prepend(err, "file allocation table: ");
-        free(piece);
-        return rc;
+    rc = byre_filesystem_pread(&fat->files, piece->bytes, length, fat->layout.table_offset + start, NULL);
+    for (uint32_t at = 0; rc < 0 && at < length; at += SECTOR_BYTES) {
+        if (!read_sector(fat, piece->bytes + at, MIN(SECTOR_BYTES, length - at), start + at))
+            piece->bad |= 1u << at / SECTOR_BYTES;
     }
     *ret_piece = piece;
     return 0;
@@ -78,40 +63,43 @@ static int read_piece(struct byre_fat *fat, uint32_t number, struct byre_fat_pie
 
 static int get_piece(struct byre_fat *fat, uint32_t number, struct byre_fat_piece **ret_piece, struct byre_error *err)
 {
-    struct byre_fat_piece *fresh = NULL, *piece;
+    struct byre_fat_piece **kept = &fat->pieces[number % BYRE_FAT_PIECES], *piece;
     int rc;
 
     pthread_mutex_lock(&fat->lock);
-    piece = find_piece_locked(fat, number);
+    piece = *kept && (*kept)->number == number ? *kept : NULL;
+    if (piece)
+        piece->users++;
     pthread_mutex_unlock(&fat->lock);
     if (!piece) {
-        rc = read_piece(fat, number, &fresh, err);
+        rc = read_piece(fat, number, &piece, err);
         if (rc < 0)
             return rc;
         LOCK_SCOPE(&fat->lock);
-        piece = find_piece_locked(fat, number);
-        if (piece) {
-            free(fresh);
-        } else {
-            piece = fresh;
+        if (!piece->bad) {
+            if (*kept)
+                put_piece_locked(*kept);
+            *kept = piece;
             piece->users++;
-            piece->next = fat->pieces;
-            fat->pieces = piece;
-            if (++fat->piece_count > PIECES_MAX)
-                drop_oldest_piece_locked(fat);
         }
     }
     *ret_piece = piece;
     return 0;
 }
 
-void byre_fat_cursor_done(struct byre_fat *fat, struct byre_fat_cursor *cursor)
+static void release_piece(struct byre_fat *fat, struct byre_fat_cursor *cursor)
 {
-    if (!cursor->piece)
-        return;
     LOCK_SCOPE(&fat->lock);
     put_piece_locked(cursor->piece);
     cursor->piece = NULL;
+    fat->steps += cursor->steps;
+    cursor->steps = 0;
+}
+
+void byre_fat_cursor_done(struct byre_fat *fat, struct byre_fat_cursor *cursor)
+{
+    if (cursor->piece)
+        release_piece(fat, cursor);
 }
 
 static uint32_t entry_of(const uint8_t *bytes, unsigned bits, uint32_t number)
@@ -121,6 +109,15 @@ static uint32_t entry_of(const uint8_t *bytes, unsigned bits, uint32_t number)
     if (bits == 16)
         return byre_get_le16(bytes + (size_t)number * 2);
     return byre_get_le16(bytes + number + number / 2) >> (number & 1 ? 4 : 0) & 0xfff;
+}
+
+/* Are the bytes of an entry there? */
+static bool has_entry(const struct byre_fat_piece *piece, unsigned bits, uint32_t number)
+{
+    uint64_t bit = (uint64_t)number * bits;
+    uint32_t first = (uint32_t)(bit / 8), last = (uint32_t)((bit + bits - 1) / 8);
+
+    return !(piece->bad >> first / SECTOR_BYTES & 1) && !(piece->bad >> last / SECTOR_BYTES & 1);
 }
 
 /* The number of an entry's piece, and its number within that. */
@@ -140,12 +137,16 @@ static int table_entry(struct byre_fat *fat, struct byre_fat_cursor *cursor, uin
     uint32_t piece = piece_of(fat, &number);
 
     if (!cursor->piece || cursor->piece->number != piece) {
-        byre_fat_cursor_done(fat, cursor);
-        int rc = get_piece(fat, piece, &cursor->piece, err);
+        int rc;
 
+        byre_fat_cursor_done(fat, cursor);
+        rc = get_piece(fat, piece, &cursor->piece, err);
         if (rc < 0)
             return rc;
     }
+    cursor->steps++;
+    if (!has_entry(cursor->piece, fat->layout.bits, number))
+        return byre_error_set(err, -EIO, "a sector of the file allocation table, and its copies, cannot be read");
     *ret_entry = entry_of(cursor->piece->bytes, fat->layout.bits, number);
     return 0;
 }
@@ -203,6 +204,10 @@ static int count_free(struct byre_fat *fat, uint32_t *ret_count, struct byre_err
 
         if (rc < 0)
             return rc;
+        if (piece->bad) {
+            free(piece);
+            return byre_error_set(err, -EIO, "a part of the file allocation table cannot be read");
+        }
         from = number;
         while (at < end && (uint64_t)(number + 1) * fat->layout.bits <= (uint64_t)piece->length * 8) {
             count += entry_of(piece->bytes, fat->layout.bits, number++) == 0;
@@ -240,6 +245,8 @@ int byre_fat_table_free(struct byre_fat *fat, uint32_t *ret_count, struct byre_e
 
 void byre_fat_table_done(struct byre_fat *fat)
 {
-    while (fat->pieces)
-        drop_oldest_piece_locked(fat);
+    for (unsigned i = 0; i < BYRE_FAT_PIECES; i++) {
+        if (fat->pieces[i])
+            put_piece_locked(fat->pieces[i]);
+    }
 }

@@ -5,6 +5,8 @@
  *   T1. All numbers come from strangers: a table is at most TABLE_MAX bytes, a chain of logical partitions at most
  *       LOGICAL_MAX long and without a loop, and nothing is read that is not on the disk.
  *   T2. Blocks of a GPT have 512 or 4096 bytes, whichever its header is found by; those of an MBR have 512.
+ *   T3. What is a partition, and its number, is as the kernel and partx(8) have it: also one that begins at sector 0,
+ *       as on images of CDs that are disks as well, and one of type 0 that has a size.
  */
 #include "config.h"
 
@@ -60,7 +62,7 @@ static int read_bytes(const struct walk *walk, void *bytes, size_t length, uint6
 static int tell(const struct walk *walk, struct byre_partition *partition, uint64_t first, uint64_t count,
                 uint64_t block)
 {
-    if (!count || !first || __builtin_mul_overflow(first, block, &partition->goff) ||
+    if (!count || __builtin_mul_overflow(first, block, &partition->goff) ||
         __builtin_mul_overflow(count, block, &partition->length))
         return 0;
     partition->inside = byre_range_within(partition->goff, partition->length, walk->size);
@@ -221,11 +223,16 @@ static int tell_mbr(const struct walk *walk, unsigned number, const struct mbr_e
     if (walk->label->id[0])
         snprintf(partition.uuid, sizeof partition.uuid, "%.8s-%02x", walk->label->id + 2, number);
     snprintf(partition.type, sizeof partition.type, "0x%02x", entry->type);
-    return entry->type ? tell(walk, &partition, base + entry->first, entry->count, SECTOR) : 0;
+    return tell(walk, &partition, base + entry->first, entry->count, SECTOR);
 }
 
+struct span {
+    uint64_t first, count; /* sectors */
+};
+
 struct chain {
-    uint64_t extended;       /* its first sector: links count from there */
+    struct span extended;    /* links count from its first sector */
+    struct span link;        /* the one to be followed, and what it says is there; first 0: none */
     uint64_t seen[LOGICAL_MAX];
     unsigned count;          /* of links that were followed */
     unsigned number;         /* of the next logical partition */
@@ -240,39 +247,58 @@ static bool was_seen(const struct chain *chain, uint64_t link)
     return false;
 }
 
-/* One link: the partition in it, and where the next one is, or 0. */
-static int follow_link(const struct walk *walk, struct chain *chain, uint64_t link, uint64_t *ret_next)
+/* Does a partition at that sector of the link's lie within what the link and the extended partition span? */
+static bool is_within(const struct chain *chain, uint64_t first, uint64_t count)
 {
+    const struct span *link = &chain->link, *extended = &chain->extended;
+
+    return byre_range_within(first, count, link->count) &&
+           byre_range_within(link->first - extended->first + first, count, extended->count);
+}
+
+/* The next link, by the first entry of an extended type. */
+static struct span next_link(const struct chain *chain, const uint8_t *sector)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        struct mbr_entry entry = mbr_entry(sector, i);
+
+        if (is_extended(&entry) && entry.first && entry.count)
+            return (struct span){ chain->extended.first + entry.first, entry.count };
+    }
+    return (struct span){ 0 };
+}
+
+/* One link: the partitions in it, and where the next one is.  Its last two entries are garbage on some disks. */
+static int follow_link(const struct walk *walk, struct chain *chain)
+{
+    uint64_t link = chain->link.first;
     uint8_t sector[SECTOR];
     int rc = read_bytes(walk, sector, sizeof sector, link * SECTOR);
 
-    *ret_next = 0;
-    if (rc != 0)
-        return rc < 0 ? rc : 0;
-    if (!is_signed(sector))
+    if (rc < 0)
+        return rc;
+    if (rc > 0 || !is_signed(sector)) {
+        chain->link.first = 0;
         return 0;
-    for (unsigned i = 0; i < 4 && rc == 0; i++) {
+    }
+    for (unsigned i = 0; i < 4 && rc == 0 && chain->number < FIRST_LOGICAL + LOGICAL_MAX; i++) {
         struct mbr_entry entry = mbr_entry(sector, i);
 
-        if (is_extended(&entry)) {
-            if (!*ret_next && entry.first && entry.count)
-                *ret_next = chain->extended + entry.first;
-        } else if (entry.type && entry.count && chain->number < FIRST_LOGICAL + LOGICAL_MAX) {
+        if (!is_extended(&entry) && entry.count && (i < 2 || is_within(chain, entry.first, entry.count)))
             rc = tell_mbr(walk, chain->number++, &entry, link);
-        }
     }
+    chain->link = next_link(chain, sector);
     return rc;
 }
 
 static int follow_chain(const struct walk *walk, struct chain *chain)
 {
-    uint64_t link = chain->extended, next;
     int rc = 0;
 
-    while (rc == 0 && link && chain->count < LOGICAL_MAX && !was_seen(chain, link)) {
-        chain->seen[chain->count++] = link;
-        rc = follow_link(walk, chain, link, &next);
-        link = next;
+    chain->link = chain->extended;
+    while (rc == 0 && chain->link.first && chain->count < LOGICAL_MAX && !was_seen(chain, chain->link.first)) {
+        chain->seen[chain->count++] = chain->link.first;
+        rc = follow_link(walk, chain);
     }
     return rc;
 }
@@ -295,7 +321,7 @@ static int walk_mbr(const struct walk *walk, const uint8_t *sector)
     for (unsigned i = 0; i < 4 && rc == 0; i++) {
         struct mbr_entry entry = mbr_entry(sector, i);
 
-        chain.extended = entry.first;
+        chain.extended = (struct span){ entry.first, entry.count };
         if (is_extended(&entry) && entry.count)
             rc = follow_chain(walk, &chain);
     }

@@ -208,7 +208,9 @@ static struct {
     const struct byre_store_ops *real;
     struct byre_store_ops ops;
     unsigned reads, writes, flushes;
+    uint64_t read_bytes;
     int fail_flush, fail_read;   /* what to return instead; 0: go on */
+    uint64_t bad_from, bad_end;  /* reads of any byte between these, host offsets, are -EIO */
     void (*before_read)(void);   /* called once, before the next read */
 } watched;
 
@@ -217,10 +219,17 @@ static inline int watched_preadv(struct byre_store *store, const struct iovec *i
 {
     void (*hook)(void) = watched.before_read;
 
+    uint64_t length = 0;
+
+    for (int i = 0; i < iov_count; i++)
+        length += iov[i].iov_len;
     watched.reads++;
+    watched.read_bytes += length;
     watched.before_read = NULL;
     if (hook)
         hook();
+    if (hoff < watched.bad_end && hoff + length > watched.bad_from)
+        return -EIO;
     return watched.fail_read ? watched.fail_read : watched.real->preadv(store, iov, iov_count, hoff);
 }
 

@@ -66,6 +66,56 @@ static inline void peek(uint64_t at, void *bytes, size_t length)
     close(fd);
 }
 
+/* Of the file system in "disk": the first FAT; the root directory, or cluster 2. */
+static inline uint64_t table_offset(void)
+{
+    uint8_t boot[512];
+
+    peek(0, boot, sizeof boot);
+    return (uint64_t)byre_get_le16(boot + 14) * byre_get_le16(boot + 11);
+}
+
+static inline uint64_t root_offset(void)
+{
+    uint8_t boot[512];
+    uint64_t sectors;
+
+    peek(0, boot, sizeof boot);
+    sectors = byre_get_le16(boot + 22) ? byre_get_le16(boot + 22) : byre_get_le32(boot + 36);
+    return table_offset() + boot[16] * sectors * byre_get_le16(boot + 11);
+}
+
+static inline uint64_t data_offset(void)
+{
+    uint8_t boot[512];
+
+    peek(0, boot, sizeof boot);
+    return root_offset() + byre_get_le16(boot + 17) * 32u;
+}
+
+/* Puts an entry into the FAT, 16 or 32 bits of it. */
+static inline void put_link(unsigned bits, uint32_t cluster, uint32_t link)
+{
+    uint8_t bytes[4];
+
+    byre_put_le32(bytes, link);
+    poke(table_offset() + (uint64_t)cluster * bits / 8, bytes, bits / 8);
+}
+
+/* Puts a short entry of a directory at a place of the disk. */
+static inline void put_file(uint64_t at, const char *name, uint8_t attributes, uint32_t cluster, uint32_t size)
+{
+    uint8_t entry[32] = { 0 };
+
+    memcpy(entry, name, 11);
+    entry[11] = attributes;
+    byre_put_le32(entry + 24, cluster << 16); /* the date before it is 0 */
+    entry[20] = (uint8_t)(cluster >> 16);
+    entry[21] = (uint8_t)(cluster >> 24);
+    byre_put_le32(entry + 28, size);
+    poke(at, entry, sizeof entry);
+}
+
 struct opened {
     struct byre_disk *disk;
     struct byre_files *files;
@@ -76,6 +126,18 @@ static inline void open_files(struct opened *opened)
     const struct byre_open_options options = { .format = "raw" };
 
     must(byre_open(path("disk"), &options, &opened->disk, err));
+    must(byre_files_open(opened->disk, 0, byre_get_size(opened->disk), &opened->files, err));
+}
+
+/* The same, with the store watched from the start; bytes of it that cannot be read. */
+static inline void open_watched(struct opened *opened, uint64_t bad_from, uint64_t bad_length)
+{
+    const struct byre_open_options options = { .format = "raw" };
+
+    must(byre_open(path("disk"), &options, &opened->disk, err));
+    watch(opened->disk->layers[0].store);
+    watched.bad_from = bad_from;
+    watched.bad_end = bad_from + bad_length;
     must(byre_files_open(opened->disk, 0, byre_get_size(opened->disk), &opened->files, err));
 }
 
@@ -100,6 +162,12 @@ static inline void are_bytes(const char *name, const uint8_t *bytes, uint32_t sa
             fail_msg("%s: byte %llu is %#x and not %#x", name, (unsigned long long)(from + i), bytes[i],
                      byte_at(salt, from + i));
     }
+}
+
+static inline void close_watched(struct opened *opened)
+{
+    unwatch();
+    close_files(opened);
 }
 
 /* All of a file is as make_file made it. */

@@ -26,25 +26,9 @@ static void make_fat16(void)
         "mcopy -i disk other ::DIR/INSIDE");
 }
 
-static uint64_t table_offset(void)
-{
-    uint8_t boot[512];
-
-    peek(0, boot, sizeof boot);
-    return (uint64_t)byre_get_le16(boot + 14) * byre_get_le16(boot + 11);
-}
-
-static uint64_t root_offset(void)
-{
-    uint8_t boot[512];
-
-    peek(0, boot, sizeof boot);
-    return table_offset() + (uint64_t)boot[16] * byre_get_le16(boot + 22) * 512;
-}
-
 static uint64_t cluster_offset(unsigned cluster)
 {
-    return root_offset() + 512 * 32 + (uint64_t)(cluster - 2) * CLUSTER;
+    return data_offset() + (uint64_t)(cluster - 2) * CLUSTER;
 }
 
 static void set_link(unsigned cluster, uint16_t link)

@@ -275,6 +275,123 @@ static void chain_that_loops_or_leaves_the_disk_ends(void **state)
     assert_int_equal(seen.count, 1);
 }
 
+/* Four entries of an MBR or of a link in a chain: type, first sector, count. */
+struct four {
+    struct {
+        uint8_t type;
+        uint32_t first, count;
+    } entry[4];
+};
+
+static void put_entries(uint64_t at, const struct four *four)
+{
+    uint8_t sector[512] = { [510] = 0x55, [511] = 0xaa };
+
+    for (unsigned i = 0; i < 4; i++) {
+        sector[446 + 16 * i + 4] = four->entry[i].type;
+        byre_put_le32(sector + 446 + 16 * i + 8, four->entry[i].first);
+        byre_put_le32(sector + 446 + 16 * i + 12, four->entry[i].count);
+    }
+    change((off_t)at * 512, sector, sizeof sector);
+}
+
+/* What is told is what partx(8) says, which leaves out nothing but the extended partitions here. */
+static void is_as_partx_says(const struct seen *seen)
+{
+    char command[1024], text[4096] = "", expected[8192] = "";
+    size_t length;
+    FILE *output;
+
+    for (unsigned i = 0; i < seen->count; i++)
+        snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "%u %llu %llu 0x%lx\n",
+                 seen->list[i].number, (unsigned long long)seen->list[i].goff / 512,
+                 (unsigned long long)seen->list[i].length / 512, strtoul(seen->list[i].type, NULL, 16));
+    snprintf(command, sizeof command, "PATH=$PATH:/sbin:/usr/sbin; partx -gs -o NR,START,SECTORS,TYPE %s | "
+             "sed -E '/ 0x(5|f|85)$/d; s/^ +//; s/ +/ /g'", path("disk"));
+    output = popen(command, "r");
+    assert_non_null(output);
+    length = fread(text, 1, sizeof text - 1, output);
+    text[length] = '\0';
+    pclose(output);
+    assert_string_equal(expected, text);
+}
+
+static void partition_at_sector_0_is_told_and_had(void **state)
+{
+    struct byre_partition partition;
+    struct byre_disk *disk;
+    struct seen seen;
+
+    (void)state;
+    make_disk("label: dos\n");
+    put_entries(0, &(struct four){ { { 0x17, 0, 1000 }, { 0xef, 200, 100 } } });
+    must(read_table(&seen, NULL, err));
+    assert_int_equal(seen.count, 2);
+    is_told(&seen, 0, 1, 0, 1000);
+    is_told(&seen, 1, 2, 200, 100);
+    is_as_partx_says(&seen);
+    disk = open_disk(path("disk"), false);
+    must(byre_partition_find(disk, 1, &partition, err));
+    assert_int_equal(partition.goff, 0);
+    close_disk(disk);
+}
+
+static void entries_of_type_0_with_a_size_are_partitions(void **state)
+{
+    struct seen seen;
+
+    (void)state;
+    make_disk("label: dos\n");
+    put_entries(0, &(struct four){ { { 0, 100, 10 }, { 5, 2048, 20000 }, { 0x83, 200, 10 } } });
+    put_entries(2048, &(struct four){ { { 0, 10, 20 }, { 5, 1000, 1000 } } });
+    put_entries(3048, &(struct four){ { { 0, 10, 20 }, { 0x83, 100, 10 }, { 0, 200, 10 } } });
+    must(read_table(&seen, NULL, err));
+    assert_int_equal(seen.count, 6);
+    is_told(&seen, 2, 5, 2058, 20);
+    is_told(&seen, 5, 8, 3248, 10);
+    is_as_partx_says(&seen);
+}
+
+/* The chains are an extended partition of 20000 sectors at 2048, with a link there, and another 1000 further. */
+static void last_entries_of_a_link_count_within_its_bounds(void **state)
+{
+    static const struct four chains[][2] = {
+        { { { { 0x83, 10, 20 }, { 0x83, 40, 20 }, { 0x83, 70, 20 }, { 0x83, 100, 20 } } } },
+        { { { { 0x83, 10, 20 }, { 0x83, 40000, 20 }, { 0x83, 40000, 20 }, { 0x83, 19990, 20 } } } },
+        { { { { 0 }, { 0 }, { 0x83, 19990, 10 }, { 0x83, 19990, 11 } } } },
+        { { { { 0x83, 10, 20 }, { 5, 1000, 1000 } } },
+          { { { 0x83, 10, 20 }, { 0 }, { 0x83, 500, 10 }, { 0x83, 1500, 10 } } } },
+        { { { { 0x83, 10, 20 }, { 5, 1000, 1000 } } },
+          { { { 0x83, 10, 20 }, { 0 }, { 0x83, 990, 10 }, { 0x83, 990, 11 } } } },
+        { { { { 0x83, 10, 20 }, { 5, 1000, 90000 } } },
+          { { { 0x83, 10, 20 }, { 0 }, { 0x83, 18990, 10 }, { 0x83, 18990, 11 } } } },
+        /* links in other places than the second; the first one counts */
+        { { { { 0x83, 10, 20 }, { 0x83, 40, 20 }, { 0x83, 60, 20 }, { 5, 1000, 1000 } } }, { { { 0x83, 10, 21 } } } },
+        { { { { 5, 1000, 1000 }, { 0x83, 10, 20 }, { 0x0f, 2000, 1000 } } }, { { { 0x83, 10, 22 } } } },
+        { { { { 5, 7, 0 }, { 0x83, 10, 20 }, { 0x85, 1000, 1000 } } }, { { { 0x83, 10, 23 } } } },
+    };
+    static const unsigned counts[] = { 4, 2, 1, 3, 3, 3, 4, 2, 2 };
+    struct seen seen;
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_LEN(chains); i++) {
+        make_disk("label: dos\n");
+        put_entries(0, &(struct four){ { { 5, 2048, 20000 } } });
+        put_entries(2048, &chains[i][0]);
+        put_entries(3048, &chains[i][1]);
+        must(read_table(&seen, NULL, err));
+        is_as_partx_says(&seen);
+        assert_int_equal(seen.count, counts[i]);
+    }
+    /* a link outside of the extended partition, whose last entries lie there as well */
+    put_entries(0, &(struct four){ { { 5, 2048, 2000 } } });
+    put_entries(2048, &(struct four){ { { 0x83, 10, 20 }, { 5, 10000, 1000 } } });
+    put_entries(12048, &(struct four){ { { 0x83, 10, 20 }, { 0 }, { 0x83, 500, 10 } } });
+    must(read_table(&seen, NULL, err));
+    is_as_partx_says(&seen);
+    assert_int_equal(seen.count, 2);
+}
+
 static void partition_past_the_end_cannot_be_had(void **state)
 {
     struct byre_error err = BYRE_ERROR_INIT;
@@ -354,6 +471,9 @@ int main(void)
         TEST(gpt_without_protective_entry_does_not_count),
         TEST(mbr_with_logical_partitions_is_read),
         TEST(chain_that_loops_or_leaves_the_disk_ends),
+        TEST(partition_at_sector_0_is_told_and_had),
+        TEST(entries_of_type_0_with_a_size_are_partitions),
+        TEST(last_entries_of_a_link_count_within_its_bounds),
         TEST(partition_past_the_end_cannot_be_had),
         TEST(disk_without_table_has_no_partitions),
         TEST(damaged_tables_do_no_harm),

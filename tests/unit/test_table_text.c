@@ -226,6 +226,27 @@ static void damaged_table_is_an_error_in_the_text(void **state)
     json_decref(table);
 }
 
+static void partitions_that_nobody_looked_at_say_so(void **state)
+{
+    char command[1024];
+    json_t *table;
+
+    (void)state;
+    snprintf(command, sizeof command, "truncate -s %u %s && { printf 'label: gpt\\ntable-length: 512\\n'; "
+             "for i in $(seq 300); do echo start=$((i + 4095)),size=1; done; } | PATH=$PATH:/sbin:/usr/sbin "
+             "sfdisk -q %s >%s", DISK_BYTES, path("disk"), path("disk"), path("output"));
+    assert_int_equal(system(command), 0);
+    table = ours();
+    assert_int_equal(json_array_size(json_object_get(table, "partitions")), 300);
+    for (unsigned i = 0; i < 300; i++) {
+        const json_t *partition = json_array_get(json_object_get(table, "partitions"), i);
+
+        assert_string_equal(text_of(json_object_get(partition, "contents"), "error"),
+                            i < 256 ? "" : "not looked at: there are too many partitions");
+    }
+    json_decref(table);
+}
+
 static void disk_without_table_has_no_label(void **state)
 {
     json_t *table;
@@ -247,6 +268,7 @@ int main(void)
         TEST(types_have_names_where_they_are_known),
         TEST(partition_past_the_end_is_told),
         TEST(damaged_table_is_an_error_in_the_text),
+        TEST(partitions_that_nobody_looked_at_say_so),
         TEST(disk_without_table_has_no_label),
     };
 
