@@ -18,7 +18,9 @@
 #include "cli/message.h"
 #include "cli/objects.h"
 #include "cli/process.h"
+#include "fuse/attribute.h"
 #include "fuse/command_line.h"
+#include "fuse/outcome.h"
 #include "fuse/session.h"
 
 /* GnuTLS is set up where it is used. */
@@ -36,6 +38,7 @@ static int complain(const struct program *program, const struct byre_error *err)
 {
     if (program->in_background)
         syslog(LOG_ERR, "%s", err->text);
+    byre_outcome_tell(program->mount.outcome, err->text);
     return byre_complain_error(err, "%s", "");
 }
 
@@ -214,7 +217,7 @@ static int look_at_mount_point(struct program *program)
     return 0;
 }
 
-static int run(struct program *program)
+static int serve(struct program *program)
 {
     const struct byre_mount_line *line = program->line;
     const struct byre_session_options options = {
@@ -231,19 +234,30 @@ static int run(struct program *program)
         .opaque = program,
     };
     struct byre_error err = BYRE_ERROR_INIT;
+
+    program->mount.outcome = byre_outcome_new(&err);
+    if (program->mount.outcome < 0 || byre_session_run(&options, &err) < 0)
+        return complain(program, &err);
+    return 0;
+}
+
+static int run(struct program *program)
+{
     int exit_code = look_at_mount_point(program);
 
     if (exit_code == 0)
         exit_code = open_images(program);
     if (exit_code == 0)
         exit_code = write_pid_file(program);
-    if (exit_code == 0 && byre_session_run(&options, &err) < 0)
-        exit_code = complain(program, &err);
+    if (exit_code == 0)
+        exit_code = serve(program);
+    byre_outcome_set(program->mount.outcome, BYRE_OUTCOME_CLOSING);
     if (close_images(program) != 0)
         exit_code = 1;
     if (program->pid_file_written)
-        (void)unlink(line->pid_file);
-    return exit_code;
+        (void)unlink(program->line->pid_file);
+    byre_outcome_set(program->mount.outcome, exit_code == 0 ? BYRE_OUTCOME_CLOSED : BYRE_OUTCOME_FAILED);
+    return exit_code; /* the file ends with the process, for which byre-umount waits */
 }
 
 static int start(const struct byre_mount_line *line)
@@ -251,7 +265,7 @@ static int start(const struct byre_mount_line *line)
     struct program program = {
         .line = line,
         .background.ready_fd = -1,
-        .mount = { .complain = complain_of_request, .opaque = &program },
+        .mount = { .complain = complain_of_request, .opaque = &program, .outcome = -1 },
     };
     struct byre_error err = BYRE_ERROR_INIT;
 

@@ -425,11 +425,12 @@ static void do_getxattr(fuse_req_t req, fuse_ino_t number, const char *name, siz
     struct byre_error err = BYRE_ERROR_INIT;
     size_t length = 0;
     int rc = -ENODATA;
-    char pid[16];
+    bool pid = strcmp(name, BYRE_ATTRIBUTE_PID) == 0;
+    char text[16];
 
-    if (number == BYRE_NODE_ROOT && strcmp(name, BYRE_ATTRIBUTE_PID) == 0) {
-        snprintf(pid, sizeof pid, "%d", (int)getpid());
-        reply_value(req, pid, strlen(pid), size);
+    if (number == BYRE_NODE_ROOT && (pid || strcmp(name, BYRE_ATTRIBUTE_OUTCOME) == 0)) {
+        snprintf(text, sizeof text, "%d", pid ? (int)getpid() : mount_of(req)->outcome);
+        reply_value(req, text, strlen(text), size);
         return;
     }
     if (node.kind == BYRE_NODE_FILE)

@@ -188,6 +188,9 @@ theirs() {
     mount --bind fuse /dev/fuse
     as_nobody "$MOUNT" image.qcow2 theirs
     assert_equal changed "$(as_nobody head -n 1 theirs/disk.raw)" 'contents'
+    # root may not look into it, and cannot wait for its end
+    if "$UMOUNT" theirs 2>says; then fail 'root could wait for the mount of another user'; fi
+    grep -q "cannot be told: Permission denied; with --lazy nothing waits for it" says || fail "what is said: $(cat says)"
     as_nobody "$UMOUNT" theirs
     if mountpoint -q theirs; then fail 'the mount is still there'; fi
     # one that was killed is taken away by fusermount3
