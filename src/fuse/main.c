@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <gnutls/gnutls.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,32 +185,19 @@ static int write_pid_file(struct program *program)
     return 0;
 }
 
-/* Is that the root of some mount?  It lies on another file system than what it is in. */
-static bool is_mount_point(const char *path, const struct stat *st)
-{
-    CLEANUP(free_ptr) char *real = realpath(path, NULL);
-    char *slash = real ? strrchr(real, '/') : NULL;
-    struct stat above;
-
-    if (!slash || !slash[1])
-        return false;
-    *(slash == real ? slash + 1 : slash) = '\0';
-    return stat(real, &above) == 0 && above.st_dev != st->st_dev;
-}
-
-/* A directory, or for one disk alone a file. */
+/* A directory, or for one disk alone a file; and no mount point yet, where the kernel can tell (Linux 5.8). */
 static int look_at_mount_point(struct program *program)
 {
     const struct byre_mount_line *line = program->line;
-    struct stat st;
+    struct statx st;
 
-    if (stat(line->mount_point, &st) < 0)
+    if (statx(AT_FDCWD, line->mount_point, 0, STATX_TYPE, &st) < 0)
         return byre_complain("Could not mount at '%s': %m", line->mount_point);
-    if (is_mount_point(line->mount_point, &st))
+    if (st.stx_attributes & st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT)
         return byre_complain("Could not mount at '%s': something is mounted there already", line->mount_point);
-    if (S_ISDIR(st.st_mode))
+    if (S_ISDIR(st.stx_mode))
         return 0;
-    if (!S_ISREG(st.st_mode))
+    if (!S_ISREG(st.stx_mode))
         return byre_complain("Could not mount at '%s': it is neither a directory nor a file", line->mount_point);
     if (line->files || line->images.len > 1)
         return byre_complain("Could not mount at '%s': it is no directory", line->mount_point);

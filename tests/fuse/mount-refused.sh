@@ -40,6 +40,33 @@ run_fails 1 "Could not unmount 'mnt': it is no mount point" "$UMOUNT" mnt
 run_fails 1 "Could not unmount 'missing': No such file or directory" "$UMOUNT" missing
 run_fails 1 'Expecting a mount point' "$UMOUNT"
 
+# "/" is one, and so is a directory that is mounted on another one; a file on overlayfs, which has the device number of
+# the file system below, is none
+in_namespace() {
+    mkdir lower upper upper/up upper/work both
+    mount -t tmpfs lower lower
+    touch lower/file
+    mount -t overlay -o "lowerdir=lower,upperdir=upper/up,workdir=upper/work" overlay both || exit 33
+    "$MOUNT" "$PWD/image.qcow2" both/file
+    cmp -n 1000000 both/file /dev/zero
+    "$UMOUNT" both/file
+    if "$MOUNT" image.qcow2 / 2>says; then exit 1; fi
+    mkdir one other
+    mount --bind one other
+    if "$MOUNT" image.qcow2 other 2>>says; then exit 1; fi
+}
+if unshare -m true 2>/dev/null; then
+    export -f in_namespace
+    export MOUNT UMOUNT
+    run unshare -m bash -ec in_namespace
+    if [ "$CODE" = 33 ]; then
+        no_overlayfs='there is no overlayfs'
+    else
+        assert_equal '0 ' "$CODE $ERR" 'a mount on overlayfs'
+        assert_equal 2 "$(grep -c 'something is mounted there already' says)" 'refusals'
+    fi
+fi
+
 # no /dev/fuse
 if unshare -m true 2>/dev/null; then
     mkdir dev
@@ -127,3 +154,5 @@ if has LIBNBD; then
         dd if=mnt/disk.raw of=/dev/null bs=1M skip=6 count=1
     unmount
 fi
+
+[ -z "${no_overlayfs-}" ] || skip "$no_overlayfs"
