@@ -32,6 +32,12 @@ refused "Could not open 'short.qcow2'" --format=qcow2 short.qcow2 mnt
 refused "Could not open 'missing.qcow2'" image.qcow2 missing.qcow2 mnt
 refused "Unknown driver 'vmdk'" --format=vmdk image.qcow2 mnt
 
+# names from an image, and from the command line, do nothing to a terminal
+qemu-img create -q -f qcow2 -u -b $'evil\033]0;title\a\033[31m' -F qcow2 evil.qcow2 1M
+refused "'?evil.033\]0;title.a.033\[31m'?: No such file" evil.qcow2 mnt
+refused "Could not open 'missing.033\[31m'" $'missing\033[31m' mnt
+if grep -q $'\033' "$TEST_DIR/.err"; then fail 'an escape reaches the terminal'; fi
+
 # a mount point that is one already
 mount_image image.qcow2 mnt
 run_fails 1 "Could not mount at 'mnt': something is mounted there already" "$MOUNT" image.qcow2 mnt

@@ -21,6 +21,7 @@ await() {
 }
 
 # closing that fails is told, with the reason; the mount is gone
+: >log
 failing=driver=qcow2,file.driver=blkdebug,file.image.filename=image.qcow2
 failing+=,file.inject-error.0.event=flush_to_disk,file.inject-error.0.errno=28
 for how in background foreground; do
@@ -53,6 +54,14 @@ await 'the mount does not die' is_dead
 ln -s mnt way
 run_fails 1 "^byre: 'way' is unmounted, but the process that served it ended before its image was closed$" "$UMOUNT" way
 if grep -q " $PWD/mnt " /proc/self/mountinfo; then fail 'the dead mount is still there'; fi
+
+# what the process says of itself is as safe as its own messages
+evil=$'evil\033[31m.qcow2'
+cp image.qcow2 "$evil"
+mount_image -w --image-opts "${failing/image.qcow2/$evil}" mnt
+echo changed | dd of=mnt/disk.raw conv=notrunc status=none
+run_fails 1 "^byre: 'mnt' is unmounted, but: .*evil.033\[31m.qcow2.*No space left on device$" "$UMOUNT" mnt
+mounts=()
 
 # links on the way, the last name included
 mkdir deep
