@@ -12,8 +12,8 @@
 char *byre_safe_text(const char *text, unsigned *ret_columns);
 
 /*
- * A whole message, names and all: likewise, but newlines stay, for messages have lines of advice, and backslashes, for a
- * name may have been made safe before.  To be freed; NULL: memory is short.
+ * A whole message, names and all: likewise, but newlines stay, for messages have lines of advice, and backslashes, for
+ * a name may have been made safe before.  To be freed; NULL: memory is short.
  */
 char *byre_safe_message(const char *text);
 

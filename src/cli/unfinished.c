@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The file that a signal removes.  `unfinished` changes only while the signals are put off, so the handler finds it whole.
+ * The file that a signal removes.  `unfinished` changes only while the signals are put off, so that the handler finds
+ * it whole.
  */
 #include "config.h"
 

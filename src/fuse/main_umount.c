@@ -219,7 +219,8 @@ static int unmount(const char *path, bool lazy)
     int rc = byre_mounted_find(path, &mounted), exit_code;
 
     if (rc < 0)
-        return byre_complain("Could not unmount '%s': %s", path, rc == -EINVAL ? "it is no mount point" : strerror(-rc));
+        return byre_complain("Could not unmount '%s': %s", path,
+                             rc == -EINVAL ? "it is no mount point" : strerror(-rc));
     if (strcmp(mounted.type, "fuse.byre") != 0)
         exit_code = byre_complain("Could not unmount '%s': there is no image, but '%s' of type %s; see umount(8)", path,
                                   mounted.source, mounted.type);

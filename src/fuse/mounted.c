@@ -25,13 +25,20 @@ struct line {
 
 typedef bool line_test(const struct line *line, const void *wanted);
 
+/* "\040" and so on, which are the only backslashes there. */
+static bool is_escape(const char *text)
+{
+    return text[0] == '\\' && text[1] >= '0' && text[1] <= '3' && text[2] >= '0' && text[2] <= '7' && text[3] >= '0' &&
+           text[3] <= '7';
+}
+
 /* Blanks, newlines and backslashes stand there as three octal digits. */
 static void unescape(char *text)
 {
     char *out = text;
 
     for (const char *in = text; *in; out++) {
-        if (in[0] == '\\' && in[1] >= '0' && in[1] <= '3' && in[2] >= '0' && in[2] <= '7' && in[3] >= '0' && in[3] <= '7') {
+        if (is_escape(in)) {
             *out = (char)((in[1] - '0') << 6 | (in[2] - '0') << 3 | (in[3] - '0'));
             in += 4;
         } else {
@@ -162,7 +169,8 @@ static void read_command(const char *process, char *command, size_t size)
 }
 
 /* `process` is a name in /proc. */
-static bool is_mounted_for(const char *process, const struct byre_mounted *mounted, struct byre_mounted_place *ret_place)
+static bool is_mounted_for(const char *process, const struct byre_mounted *mounted,
+                           struct byre_mounted_place *ret_place)
 {
     struct byre_mounted found;
     char table[64];

@@ -14,6 +14,10 @@
 
 #include "fuse/attribute.h"
 
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x8u /* Linux 6.3, where vm.memfd_noexec can demand it */
+#endif
+
 /* Memory alone can be short; what was not written reads as no end in good order. */
 static void put(int fd, const char *bytes, size_t length, off_t at)
 {
@@ -24,8 +28,10 @@ static void put(int fd, const char *bytes, size_t length, off_t at)
 
 int byre_outcome_new(struct byre_error *err)
 {
-    int fd = memfd_create(BYRE_OUTCOME_NAME, MFD_CLOEXEC);
+    int fd = memfd_create(BYRE_OUTCOME_NAME, MFD_CLOEXEC | MFD_NOEXEC_SEAL);
 
+    if (fd < 0 && errno == EINVAL)
+        fd = memfd_create(BYRE_OUTCOME_NAME, MFD_CLOEXEC);
     if (fd < 0)
         return byre_error_set_errno(err, -errno, "Failed to create a file in memory");
     byre_outcome_set(fd, BYRE_OUTCOME_SERVING);

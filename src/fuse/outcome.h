@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a mount's process leaves behind for byre-umount: how far it is, and what went wrong.  attribute.h has the format.
+ * What a mount's process leaves behind for byre-umount: how far it is, and what went wrong.  The format is in
+ * attribute.h.
  */
 #ifndef BYRE_FUSE_OUTCOME_H
 #define BYRE_FUSE_OUTCOME_H

@@ -38,7 +38,7 @@ for how in background foreground; do
     mounts=()
     if mountpoint -q mnt; then fail 'the mount is still there'; fi
 done
-if wait $pid; then fail 'byre-mount in the foreground ends well'; fi
+if wait "$pid"; then fail 'byre-mount in the foreground ends well'; fi
 grep -q 'No space left on device' log || fail "what it says: $(cat log)"
 
 # and so is an end without a word: a process that was killed, whose mount nobody takes away

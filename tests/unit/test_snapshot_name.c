@@ -147,8 +147,8 @@ static void names_too_long_are_ids(void **state)
 {
     char fits[NAME_MAX + 1], longer[NAME_MAX + 2], slashes[NAME_MAX / 3 + 1], more[NAME_MAX / 3 + 2], id[1001];
     const struct named list[] = {
-        { "1", fits, fits }, { "2", longer, "id=2" }, { "3", slashes, NULL }, { "4", more, "id=4" }, { id, longer, NULL },
-        { id, longer, NULL },
+        { "1", fits, NULL }, { "2", longer, NULL }, { "3", slashes, NULL },
+        { "4", more, NULL }, { id, longer, NULL },  { id, longer, NULL },
     };
     char **names;
 
