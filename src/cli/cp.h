@@ -4,7 +4,8 @@
  *
  *   P1. Nothing is made, opened or changed but by one name in a directory that is open, and no symbolic link of that
  *       name is followed: neither one that was there nor one that was copied leads anywhere else.
- *   P2. What replaces something has a name of its own until it is complete; what is not complete is removed.
+ *   P2. What replaces something has a name of its own until it is complete; what is not complete is removed, also
+ *       where a signal ends the process.
  *   P3. Until it has its owner, a file has no rights for anybody else.
  *   P4. A directory is copied once, so that one that contains itself ends.
  */

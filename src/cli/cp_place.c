@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "cli/message.h"
+#include "cli/unfinished.h"
 
 #define TRIES 100u /* of names that nobody else should have */
 
@@ -60,6 +61,21 @@ static int look_at(const struct byre_cp *cp, const struct byre_cp_place *place, 
     return 0;
 }
 
+/* Makes it, and it is to be removed from then on. */
+static int make_noted(const struct byre_cp_making *making, int (*make)(void *opaque, int directory, const char *name),
+                      void *opaque)
+{
+    int directory = making->place->directory, rc;
+    sigset_t signals;
+
+    byre_unfinished_hold(&signals);
+    rc = make(opaque, directory, byre_cp_name(making));
+    if (rc == 0)
+        byre_unfinished_set(directory, byre_cp_name(making));
+    byre_unfinished_release(&signals);
+    return rc;
+}
+
 int byre_cp_make(struct byre_cp *cp, struct byre_cp_making *making, const struct byre_cp_place *place,
                  int (*make)(void *opaque, int directory, const char *name), void *opaque, struct byre_error *err)
 {
@@ -67,7 +83,7 @@ int byre_cp_make(struct byre_cp *cp, struct byre_cp_making *making, const struct
 
     *making = (struct byre_cp_making){ .place = place };
     for (unsigned i = 0; i < TRIES && rc == -EEXIST; i++) {
-        rc = make(opaque, place->directory, byre_cp_name(making));
+        rc = make_noted(making, make, opaque);
         if (rc != -EEXIST)
             break;
         if (!making->replaces) {
@@ -85,19 +101,27 @@ int byre_cp_make(struct byre_cp *cp, struct byre_cp_making *making, const struct
 int byre_cp_keep(struct byre_cp *cp, struct byre_cp_making *making, struct byre_error *err)
 {
     const struct byre_cp_place *place = making->place;
+    sigset_t signals;
     int rc = 0;
 
-    if (!making->replaces)
-        return 0;
-    if (renameat(place->directory, making->temporary, place->directory, place->name) < 0)
+    byre_unfinished_hold(&signals);
+    if (making->replaces && renameat(place->directory, making->temporary, place->directory, place->name) < 0)
         rc = byre_cp_host_error(cp, place, -errno, err);
-    byre_cp_remove(making); /* where both are names of one file, the other one stays, too */
+    if (making->replaces)
+        byre_cp_remove(making); /* where both are names of one file, the other one stays, too */
+    byre_unfinished_set(-1, NULL);
+    byre_unfinished_release(&signals);
     return rc;
 }
 
 void byre_cp_remove(struct byre_cp_making *making)
 {
+    sigset_t signals;
+
+    byre_unfinished_hold(&signals);
     unlinkat(making->place->directory, byre_cp_name(making), 0);
+    byre_unfinished_set(-1, NULL);
+    byre_unfinished_release(&signals);
 }
 
 int byre_cp_open_below(int base, const char *path, size_t length)

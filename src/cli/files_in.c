@@ -15,6 +15,7 @@
 #include "byre/partition.h"
 #include "cli/arguments.h"
 #include "cli/message.h"
+#include "cli/safe_text.h"
 
 static int read_number(const char *text, unsigned *ret_number)
 {

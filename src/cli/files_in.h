@@ -54,11 +54,4 @@ void byre_files_in_close(struct byre_files_in *in);
 int byre_files_in_complain(const struct byre_files_in *in, const char *what, const char *path,
                            const struct byre_error *err);
 
-/*
- * A name, or a path, as it can be shown on any terminal: control characters, what is no UTF-8, and characters that turn
- * the direction of writing become escapes as C has them, a backslash two.  `ret_columns`, which may be NULL, is
- * how many places it takes.  To be freed.
- */
-char *byre_safe_text(const char *text, unsigned *ret_columns);
-
 #endif

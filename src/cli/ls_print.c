@@ -17,9 +17,9 @@
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "base/utf8.h"
-#include "cli/files_in.h"
 #include "cli/json.h"
 #include "cli/message.h"
+#include "cli/safe_text.h"
 
 static const struct type {
     mode_t mode;

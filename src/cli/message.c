@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "cli/progress.h"
+#include "cli/safe_text.h"
 
 static const char *program_name = "byre";
 
@@ -35,22 +37,28 @@ bool byre_program_is_qemu(void)
     return strncmp(program_name, "qemu-", 5) == 0;
 }
 
-static void begin_line(void)
+/* `more`, which may be NULL, comes behind.  Names in both may come from strangers. */
+static void print(const char *fmt, va_list ap, const char *more)
 {
+    CLEANUP(free_ptr) char *text = NULL, *safe = NULL, *safe_more = more ? byre_safe_message(more) : NULL;
+
+    if (vasprintf(&text, fmt, ap) < 0)
+        text = NULL;
+    if (text)
+        safe = byre_safe_message(text);
     byre_progress_clear_line();
     fflush(stdout);
-    fprintf(stderr, "%s: ", program_name);
+    /* where memory is short, what is said all the same is safe */
+    fprintf(stderr, "%s: %s%s\n", program_name, safe ? safe : fmt, safe_more ? safe_more : more ? "..." : "");
 }
 
 int byre_complain(const char *fmt, ...)
 {
     va_list ap;
 
-    begin_line();
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    print(fmt, ap, NULL);
     va_end(ap);
-    fputc('\n', stderr);
     return 1;
 }
 
@@ -58,11 +66,10 @@ int byre_complain_usage(const char *fmt, ...)
 {
     va_list ap;
 
-    begin_line();
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    print(fmt, ap, NULL);
     va_end(ap);
-    fprintf(stderr, "\nTry '%s --help' for more information\n", program_name);
+    fprintf(stderr, "Try '%s --help' for more information\n", program_name);
     return 1;
 }
 
@@ -70,11 +77,9 @@ int byre_complain_error(const struct byre_error *err, const char *fmt, ...)
 {
     va_list ap;
 
-    begin_line();
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    print(fmt, ap, err->text);
     va_end(ap);
-    fprintf(stderr, "%s\n", err->text);
     return 1;
 }
 
@@ -92,5 +97,6 @@ int byre_complain_open(const struct byre_error *err, const char *name)
 
 void byre_die_no_memory(void)
 {
-    exit(byre_complain("Cannot allocate memory"));
+    fprintf(stderr, "%s: Cannot allocate memory\n", program_name);
+    exit(1);
 }

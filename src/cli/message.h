@@ -19,7 +19,12 @@ const char *byre_program_name(void);
 /* Called under a qemu-* name: behaves as that program where byre's own defaults differ. */
 bool byre_program_is_qemu(void);
 
-/* "NAME: TEXT" and a newline on standard error.  Returns 1, the usual exit code. */
+/*
+ * "NAME: TEXT" and a newline on standard error.  Returns 1, the usual exit code.
+ *
+ * What this and the others say is made safe for terminals (safe_text.h), for names in it may come from strangers; but
+ * newlines stay.
+ */
 int byre_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* As byre_complain, followed by the line that points to --help. */

@@ -5,6 +5,9 @@
  */
 #include "config.h"
 
+#include "cli/safe_text.h"
+
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +15,6 @@
 
 #include "base/arith.h"
 #include "base/utf8.h"
-#include "cli/files_in.h"
 #include "cli/message.h"
 
 /* Characters that change what is shown around them: directions of writing, and lines of their own. */
@@ -57,18 +59,19 @@ static unsigned escape(char *out, unsigned char byte)
     return (unsigned)sprintf(out, "\\%03o", byte);
 }
 
-char *byre_safe_text(const char *text, unsigned *ret_columns)
+/* Characters of `kept` stay.  NULL: memory is short. */
+static char *make_safe(const char *text, const char *kept, unsigned *ret_columns)
 {
     char *safe = malloc(4 * strlen(text) + 1), *out = safe;
     unsigned columns = 0;
 
     if (!safe)
-        byre_die_no_memory();
+        return NULL;
     while (*text) {
         uint32_t c = 0;
         size_t n = byre_utf8_length((const unsigned char *)text, &c);
 
-        if (n && c != '\\' && is_shown(c)) {
+        if (n && (strchr(kept, *text) || (c != '\\' && is_shown(c)))) {
             out = mempcpy(out, text, n);
             text += n;
             columns += columns_of(c);
@@ -85,4 +88,18 @@ char *byre_safe_text(const char *text, unsigned *ret_columns)
     if (ret_columns)
         *ret_columns = columns;
     return safe;
+}
+
+char *byre_safe_text(const char *text, unsigned *ret_columns)
+{
+    char *safe = make_safe(text, "", ret_columns);
+
+    if (!safe)
+        byre_die_no_memory();
+    return safe;
+}
+
+char *byre_safe_message(const char *text)
+{
+    return make_safe(text, "\\\n", NULL);
 }

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include "base/cleanup.h"
 #include "cli/cp.h"
 #include "cli/message.h"
+#include "cli/unfinished.h"
 
 enum { OPT_PRESERVE = BYRE_OPT_FILES_IN_END };
 
@@ -125,7 +127,7 @@ static int open_directory(struct byre_cp *cp, const char *path)
     return cp->base < 0 ? complain_destination(cp, errno) : 0;
 }
 
-/* What the user names and is no file that could be replaced is written to, through a link as well. */
+/* What the user names and is no file that could be replaced is written to. */
 static void copy_onto(struct byre_cp *cp, const char *path)
 {
     struct byre_cp_source source;
@@ -175,9 +177,36 @@ static void copy_as(struct byre_cp *cp, const char *path)
     byre_cp_copy(cp, source.id, path, &opened, 0);
 }
 
+/*
+ * A device, a pipe: not what a link leads to, which may have been copied from an image before, and is replaced.  Those
+ * below /dev are the machine's, as /dev/stdout.
+ */
+static bool is_written_to(const char *destination)
+{
+    struct stat st;
+
+    return lstat(destination, &st) == 0 && !S_ISREG(st.st_mode) &&
+           (!S_ISLNK(st.st_mode) || strncmp(destination, "/dev/", 5) == 0);
+}
+
+/* Is DEST the link that is to be copied?  Then it was copied before, and is no user's way to a directory. */
+static bool is_same_link(const struct byre_cp *cp, const char *path)
+{
+    CLEANUP(free_ptr) char *target = NULL;
+    char there[PATH_MAX];
+    ssize_t length = readlink(cp->destination, there, sizeof there);
+    struct byre_file file;
+    uint64_t id;
+
+    return length >= 0 && cp->recursive && byre_files_find(cp->in.files, path, 0, &id, NULL) == 0 &&
+           byre_files_stat(cp->in.files, id, &file, NULL) == 0 && S_ISLNK(file.mode) &&
+           byre_files_readlink(cp->in.files, id, &target, NULL) == 0 && strlen(target) == (size_t)length &&
+           memcmp(target, there, (size_t)length) == 0;
+}
+
 static void copy_operands(struct byre_cp *cp, char **paths, int count)
 {
-    struct stat st, link;
+    struct stat st;
     bool there = stat(cp->destination, &st) == 0;
 
     if (strcmp(cp->destination, "-") == 0) {
@@ -189,7 +218,7 @@ static void copy_operands(struct byre_cp *cp, char **paths, int count)
         }
         return;
     }
-    cp->into = there && S_ISDIR(st.st_mode);
+    cp->into = there && S_ISDIR(st.st_mode) && (count > 1 || !is_same_link(cp, paths[0]));
     if (cp->into && open_directory(cp, cp->destination) == 0) {
         for (int i = 0; i < count; i++) {
             copy_into(cp, paths[i]);
@@ -199,7 +228,9 @@ static void copy_operands(struct byre_cp *cp, char **paths, int count)
         return;
     } else if (count > 1) {
         complain_destination(cp, there ? ENOTDIR : errno);
-    } else if (lstat(cp->destination, &link) == 0 && !S_ISREG(link.st_mode)) {
+    } else if (!*cp->destination) {
+        complain_destination(cp, ENOENT);
+    } else if (is_written_to(cp->destination)) {
         copy_onto(cp, paths[0]);
     } else {
         copy_as(cp, paths[0]);
@@ -208,6 +239,7 @@ static void copy_operands(struct byre_cp *cp, char **paths, int count)
 
 static int copy(struct byre_cp *cp, char **paths, int count)
 {
+    byre_unfinished_watch();
     cp->umask = umask(0);
     cp->exit_code = byre_files_in_open(&cp->in);
     if (cp->exit_code == 0)

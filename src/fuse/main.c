@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <gnutls/gnutls.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,9 @@
 #include "cli/message.h"
 #include "cli/objects.h"
 #include "cli/process.h"
+#include "fuse/attribute.h"
 #include "fuse/command_line.h"
+#include "fuse/outcome.h"
 #include "fuse/session.h"
 
 /* GnuTLS is set up where it is used. */
@@ -36,6 +39,7 @@ static int complain(const struct program *program, const struct byre_error *err)
 {
     if (program->in_background)
         syslog(LOG_ERR, "%s", err->text);
+    byre_outcome_tell(program->mount.outcome, err->text);
     return byre_complain_error(err, "%s", "");
 }
 
@@ -181,32 +185,19 @@ static int write_pid_file(struct program *program)
     return 0;
 }
 
-/* Is that the root of some mount?  It lies on another file system than what it is in. */
-static bool is_mount_point(const char *path, const struct stat *st)
-{
-    CLEANUP(free_ptr) char *real = realpath(path, NULL);
-    char *slash = real ? strrchr(real, '/') : NULL;
-    struct stat above;
-
-    if (!slash || !slash[1])
-        return false;
-    *(slash == real ? slash + 1 : slash) = '\0';
-    return stat(real, &above) == 0 && above.st_dev != st->st_dev;
-}
-
-/* A directory, or for one disk alone a file. */
+/* A directory, or for one disk alone a file; and no mount point yet, where the kernel can tell (Linux 5.8). */
 static int look_at_mount_point(struct program *program)
 {
     const struct byre_mount_line *line = program->line;
-    struct stat st;
+    struct statx st;
 
-    if (stat(line->mount_point, &st) < 0)
+    if (statx(AT_FDCWD, line->mount_point, 0, STATX_TYPE, &st) < 0)
         return byre_complain("Could not mount at '%s': %m", line->mount_point);
-    if (is_mount_point(line->mount_point, &st))
+    if (st.stx_attributes & st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT)
         return byre_complain("Could not mount at '%s': something is mounted there already", line->mount_point);
-    if (S_ISDIR(st.st_mode))
+    if (S_ISDIR(st.stx_mode))
         return 0;
-    if (!S_ISREG(st.st_mode))
+    if (!S_ISREG(st.stx_mode))
         return byre_complain("Could not mount at '%s': it is neither a directory nor a file", line->mount_point);
     if (line->files || line->images.len > 1)
         return byre_complain("Could not mount at '%s': it is no directory", line->mount_point);
@@ -214,7 +205,7 @@ static int look_at_mount_point(struct program *program)
     return 0;
 }
 
-static int run(struct program *program)
+static int serve(struct program *program)
 {
     const struct byre_mount_line *line = program->line;
     const struct byre_session_options options = {
@@ -231,19 +222,30 @@ static int run(struct program *program)
         .opaque = program,
     };
     struct byre_error err = BYRE_ERROR_INIT;
+
+    program->mount.outcome = byre_outcome_new(&err);
+    if (program->mount.outcome < 0 || byre_session_run(&options, &err) < 0)
+        return complain(program, &err);
+    return 0;
+}
+
+static int run(struct program *program)
+{
     int exit_code = look_at_mount_point(program);
 
     if (exit_code == 0)
         exit_code = open_images(program);
     if (exit_code == 0)
         exit_code = write_pid_file(program);
-    if (exit_code == 0 && byre_session_run(&options, &err) < 0)
-        exit_code = complain(program, &err);
+    if (exit_code == 0)
+        exit_code = serve(program);
+    byre_outcome_set(program->mount.outcome, BYRE_OUTCOME_CLOSING);
     if (close_images(program) != 0)
         exit_code = 1;
     if (program->pid_file_written)
-        (void)unlink(line->pid_file);
-    return exit_code;
+        (void)unlink(program->line->pid_file);
+    byre_outcome_set(program->mount.outcome, exit_code == 0 ? BYRE_OUTCOME_CLOSED : BYRE_OUTCOME_FAILED);
+    return exit_code; /* the file ends with the process, for which byre-umount waits */
 }
 
 static int start(const struct byre_mount_line *line)
@@ -251,7 +253,7 @@ static int start(const struct byre_mount_line *line)
     struct program program = {
         .line = line,
         .background.ready_fd = -1,
-        .mount = { .complain = complain_of_request, .opaque = &program },
+        .mount = { .complain = complain_of_request, .opaque = &program, .outcome = -1 },
     };
     struct byre_error err = BYRE_ERROR_INIT;
 

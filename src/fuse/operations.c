@@ -50,17 +50,24 @@ static void fail(fuse_req_t req, int code, const char *what, const struct byre_e
 
 /* --- names and attributes ----------------------------------------------------------------------------------- */
 
+/* Those in a file system that somebody else changes come and go; all others stay. */
+static bool names_last(const struct byre_tree *tree, const struct byre_node *node)
+{
+    return node->kind != BYRE_NODE_FILE || !byre_image_changes(byre_tree_image(tree, node));
+}
+
 /* Of a file, for an answer; it is `entry` that lasts longest. */
 static int make_entry(const struct byre_tree *tree, const struct byre_node *node, struct fuse_entry_param *ret_entry,
                       struct byre_error *err)
 {
-    struct fuse_entry_param entry = { .ino = byre_tree_number(tree, node), .entry_timeout = FOREVER };
+    struct fuse_entry_param entry = { .ino = byre_tree_number(tree, node) };
     bool lasts;
     int rc = byre_tree_stat(tree, node, &entry.attr, &lasts, err);
 
     if (rc < 0)
         return rc;
     entry.attr_timeout = lasts ? FOREVER : 0;
+    entry.entry_timeout = names_last(tree, node) ? FOREVER : 0;
     *ret_entry = entry;
     return 0;
 }
@@ -74,7 +81,7 @@ static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     int rc = byre_tree_lookup(tree, &directory, name, &node, &err);
 
     if (rc == -ENOENT) {
-        entry = (struct fuse_entry_param){ .entry_timeout = FOREVER };
+        entry = (struct fuse_entry_param){ .entry_timeout = names_last(tree, &directory) ? FOREVER : 0 };
         (void)fuse_reply_entry(req, &entry);
         return;
     }
@@ -245,14 +252,14 @@ static void do_readdir(fuse_req_t req, fuse_ino_t number, size_t size, off_t off
 
 static void do_opendir(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *fi)
 {
-    const struct byre_node node = byre_tree_node(&mount_of(req)->tree, number);
+    const struct byre_tree *tree = &mount_of(req)->tree;
+    const struct byre_node node = byre_tree_node(tree, number);
 
     if (node.kind == BYRE_NODE_NONE) {
         (void)fuse_reply_err(req, ESTALE);
         return;
     }
-    fi->keep_cache = 1;
-    fi->cache_readdir = 1; /* nothing in a mount comes or goes */
+    fi->keep_cache = fi->cache_readdir = names_last(tree, &node);
     (void)fuse_reply_open(req, fi);
 }
 
@@ -425,11 +432,12 @@ static void do_getxattr(fuse_req_t req, fuse_ino_t number, const char *name, siz
     struct byre_error err = BYRE_ERROR_INIT;
     size_t length = 0;
     int rc = -ENODATA;
-    char pid[16];
+    bool pid = strcmp(name, BYRE_ATTRIBUTE_PID) == 0;
+    char text[16];
 
-    if (number == BYRE_NODE_ROOT && strcmp(name, BYRE_ATTRIBUTE_PID) == 0) {
-        snprintf(pid, sizeof pid, "%d", (int)getpid());
-        reply_value(req, pid, strlen(pid), size);
+    if (number == BYRE_NODE_ROOT && (pid || strcmp(name, BYRE_ATTRIBUTE_OUTCOME) == 0)) {
+        snprintf(text, sizeof text, "%d", pid ? (int)getpid() : mount_of(req)->outcome);
+        reply_value(req, text, strlen(text), size);
         return;
     }
     if (node.kind == BYRE_NODE_FILE)

@@ -15,6 +15,7 @@ struct byre_mount {
     /* Where errors go that nobody else hears of: those of the medium and of the images.  Any thread. */
     void (*complain)(void *opaque, const char *text);
     void *opaque;
+    int outcome;         /* the descriptor that an attribute names, outcome.h; or -1 */
     unsigned complaints; /* so far: no more than some are passed on */
 };
 

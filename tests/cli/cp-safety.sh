@@ -81,15 +81,49 @@ run_ok "$BYRE" cp -a evil.raw a lure
 run_fails 1 "could not copy 'a/escape' in 'second.raw': 'lure/a/escape': Not a directory$" "$BYRE" cp -a second.raw a lure
 assert_equal victim "$(cat outside/victim)"
 
-# But the destination itself may be a link of the user's.
+# But the destination itself may be a link of the user's to a directory; any other one is replaced.
 ln -s outside way
 run_ok "$BYRE" cp disk.raw hello way
 assert_same_file tree/hello outside/hello
-ln -s outside/victim through
-run_ok "$BYRE" cp disk.raw hello through
-assert_same_file tree/hello outside/victim
+run_ok "$BYRE" cp disk.raw hello outside/victim
 ln -s nowhere/at/all dangling
-run_fails 1 "^byre: 'dangling': No such file or directory$" "$BYRE" cp disk.raw hello dangling
+ln -s outside/victim through
+for option in '' -n; do
+    for name in dangling through; do
+        # shellcheck disable=SC2086
+        [ -z "$option" ] || ln -sf outside/victim $name
+        # shellcheck disable=SC2086
+        run_ok "$BYRE" cp $option disk.raw dir/noise $name
+    done
+    assert_same_file tree/hello outside/victim
+    if [ -z "$option" ]; then
+        for name in dangling through; do
+            [ ! -L $name ] || fail 'the link is still there'
+            assert_same_file tree/dir/noise $name
+        done
+    fi
+done
+
+# Links that were copied lead nowhere when their name is the destination once more: of the same link, and of a file.
+for link in link link-to-dir; do
+    mkdir -p dir/deeper
+    for ((i = 0; i < 2; i++)); do
+        run_ok "$BYRE" cp -r disk.raw $link again
+        assert_equal "$(readlink tree/$link)" "$(readlink again)"
+    done
+    rm again
+done
+assert_equal '' "$(find dir -type l)"
+ln -s "$PWD/outside/victim" evil/arrow
+truncate -s 4M arrow.raw
+put_ext arrow.raw 0 4M evil
+run_ok "$BYRE" cp -r arrow.raw arrow shot
+run_ok "$BYRE" cp -r disk.raw dir/noise shot
+assert_same_file tree/dir/noise shot
+assert_same_file tree/hello outside/victim
+run_fails 1 "^byre: '': No such file or directory$" "$BYRE" cp disk.raw hello ''
+run_fails 1 "^byre: '': No such file or directory$" "$BYRE" cp -r disk.raw hello dir ''
+assert_missing hello
 
 # A failure leaves nothing behind, what was there before, and the rest is copied.
 mkdir limited

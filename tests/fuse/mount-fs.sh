@@ -55,6 +55,28 @@ done
 run cat mnt/no-such-file
 assert_match 'No such file' "$ERR"
 unmount
+
+# where somebody else may change them, the kernel asks for names, attributes and lists of names each time
+requests() { # OPTION...
+    "$MOUNT" -d "$@" --fs=2 disk.qcow2 mnt 2>log &
+    local pid=$! deadline=$((SECONDS + 20)) i
+    mounts=("$PWD/mnt")
+    until mountpoint -q mnt; do
+        [ $SECONDS -lt $deadline ] || fail 'the mount does not come'
+    done
+    for i in 1 2 3; do
+        stat mnt/hello >/dev/null
+        stat mnt/none 2>/dev/null || true
+        ls -U mnt/dir >/dev/null
+    done
+    unmount
+    wait $pid
+    echo "$(grep -c 'opcode: LOOKUP' log) names, $(grep -c 'opcode: READDIR' log) lists" >asked
+}
+requests
+assert_equal '3 names, 2 lists' "$(cat asked)" 'what the kernel asks for'
+requests -U
+assert_match '^(9|1[0-9]) names, 6 lists$' "$(cat asked)"
 mount_image --fs=2 -o uid=7,gid=8,umask=0022 disk.qcow2 mnt
 assert_equal '7 8' "$(stat -c '%u %g' mnt/dir)" 'owner'
 assert_equal '' "$(find mnt ! -type l -perm /022 ! -user 7)" 'files with more permissions'

@@ -31,6 +31,27 @@ unmount
 mount_image -o rw,suid,dev image.qcow2 mnt
 assert_match 'nosuid,nodev' "$(mount_field OPTIONS)"
 unmount
+# by mount(8), which says them to all, and through mount.fuse3; the options that are byre's own have their effect
+[ -x "$(command -v mount.fuse3)" ] || fail 'there is no mount.fuse3'
+by_mount() { # OPTIONS
+    run_ok mount -t fuse3 -o "$1" "$PWD/bin/byre-mount#$PWD/image.qcow2" mnt
+    mounts+=("$PWD/mnt")
+}
+mkdir bin
+printf '#!/bin/sh\necho "$@" >%q/called\nexec %q "$@"\n' "$PWD" "$MOUNT" >bin/byre-mount
+chmod +x bin/byre-mount
+for options in defaults ro suid,dev; do
+    by_mount "$options"
+    assert_match '[ ,]suid(,.*)?' "$(cat called)"
+    assert_match '[ ,]dev(,.*)?' "$(cat called)"
+    assert_equal fuse.byre "$(mount_field FSTYPE)" 'type'
+    assert_match '^ro,nosuid,nodev' "$(mount_field OPTIONS)"
+    unmount
+done
+by_mount allow_suid,allow_dev,writable,allow_other
+[[ $(mount_field OPTIONS) = rw,* && $(mount_field OPTIONS) != *nosuid* && $(mount_field OPTIONS) != *nodev* ]] ||
+    fail "options through mount(8): $(mount_field OPTIONS)"
+unmount
 mount_image -o writable,rw image.qcow2 mnt
 assert_equal 640 "$(stat -c %a mnt/disk.raw)" 'mode of a disk that can be written to'
 echo changed >mnt/disk.raw
@@ -188,6 +209,9 @@ theirs() {
     mount --bind fuse /dev/fuse
     as_nobody "$MOUNT" image.qcow2 theirs
     assert_equal changed "$(as_nobody head -n 1 theirs/disk.raw)" 'contents'
+    # root may not look into it, and cannot wait for its end
+    if "$UMOUNT" theirs 2>says; then fail 'root could wait for the mount of another user'; fi
+    grep -q "cannot be told: Permission denied; with --lazy nothing waits for it" says || fail "what is said: $(cat says)"
     as_nobody "$UMOUNT" theirs
     if mountpoint -q theirs; then fail 'the mount is still there'; fi
     # one that was killed is taken away by fusermount3

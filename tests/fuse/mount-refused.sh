@@ -32,6 +32,12 @@ refused "Could not open 'short.qcow2'" --format=qcow2 short.qcow2 mnt
 refused "Could not open 'missing.qcow2'" image.qcow2 missing.qcow2 mnt
 refused "Unknown driver 'vmdk'" --format=vmdk image.qcow2 mnt
 
+# names from an image, and from the command line, do nothing to a terminal
+qemu-img create -q -f qcow2 -u -b $'evil\033]0;title\a\033[31m' -F qcow2 evil.qcow2 1M
+refused "'?evil.033\]0;title.a.033\[31m'?: No such file" evil.qcow2 mnt
+refused "Could not open 'missing.033\[31m'" $'missing\033[31m' mnt
+if grep -q $'\033' "$TEST_DIR/.err"; then fail 'an escape reaches the terminal'; fi
+
 # a mount point that is one already
 mount_image image.qcow2 mnt
 run_fails 1 "Could not mount at 'mnt': something is mounted there already" "$MOUNT" image.qcow2 mnt
@@ -39,6 +45,33 @@ unmount
 run_fails 1 "Could not unmount 'mnt': it is no mount point" "$UMOUNT" mnt
 run_fails 1 "Could not unmount 'missing': No such file or directory" "$UMOUNT" missing
 run_fails 1 'Expecting a mount point' "$UMOUNT"
+
+# "/" is one, and so is a directory that is mounted on another one; a file on overlayfs, which has the device number of
+# the file system below, is none
+in_namespace() {
+    mkdir lower upper upper/up upper/work both
+    mount -t tmpfs lower lower
+    touch lower/file
+    mount -t overlay -o "lowerdir=lower,upperdir=upper/up,workdir=upper/work" overlay both || exit 33
+    "$MOUNT" "$PWD/image.qcow2" both/file
+    cmp -n 1000000 both/file /dev/zero
+    "$UMOUNT" both/file
+    if "$MOUNT" image.qcow2 / 2>says; then exit 1; fi
+    mkdir one other
+    mount --bind one other
+    if "$MOUNT" image.qcow2 other 2>>says; then exit 1; fi
+}
+if unshare -m true 2>/dev/null; then
+    export -f in_namespace
+    export MOUNT UMOUNT
+    run unshare -m bash -ec in_namespace
+    if [ "$CODE" = 33 ]; then
+        no_overlayfs='there is no overlayfs'
+    else
+        assert_equal '0 ' "$CODE $ERR" 'a mount on overlayfs'
+        assert_equal 2 "$(grep -c 'something is mounted there already' says)" 'refusals'
+    fi
+fi
 
 # no /dev/fuse
 if unshare -m true 2>/dev/null; then
@@ -127,3 +160,5 @@ if has LIBNBD; then
         dd if=mnt/disk.raw of=/dev/null bs=1M skip=6 count=1
     unmount
 fi
+
+[ -z "${no_overlayfs-}" ] || skip "$no_overlayfs"
