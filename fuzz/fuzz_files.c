@@ -60,10 +60,15 @@ struct list {
     struct listed entries[LISTED_MAX];
 };
 
-static void require(bool holds)
+/* Ends with the line of what does not hold: not all findings come again in a debugger. */
+#define require(holds) require_at(holds, __LINE__)
+
+static void require_at(bool holds, int line)
 {
-    if (!holds)
-        abort();
+    if (holds)
+        return;
+    fprintf(stderr, "fuzz_files.c:%d: this does not hold\n", line);
+    abort();
 }
 
 /* A result is 0, or an error that has been described. */
