@@ -221,6 +221,68 @@ static void names_of_one_hash_may_be_in_several_blocks(void **state)
     close_ext(&opened);
 }
 
+static int take_plain(void *opaque, const struct byre_files_entry *entry)
+{
+    if (strncmp(entry->name, "file-", 5) != 0 || strspn(entry->name + 5, "0123456789") != strlen(entry->name + 5))
+        return 0;
+    strcpy(opaque, entry->name);
+    return 1;
+}
+
+static uint32_t legacy_hash_of(const char *name)
+{
+    char line[128] = "", *hash;
+    FILE *f;
+
+    run("debugfs -R 'dx_hash -h legacy %s' 2>/dev/null >hash", name);
+    f = fopen(path("hash"), "re");
+    assert_non_null(f);
+    assert_non_null(fgets(line, sizeof line, f));
+    fclose(f);
+    hash = strstr(line, "0x");
+    assert_non_null(hash);
+    return (uint32_t)strtoul(hash, NULL, 16);
+}
+
+/* A node of an index: entries that all lead to one block, for names of one hash. */
+static void put_node(uint64_t at, unsigned count, uint32_t hash, uint32_t block)
+{
+    uint8_t entries[BLOCK];
+
+    for (unsigned i = 0; i < count; i++) {
+        byre_put_le32(entries + (size_t)i * 8, i ? hash | 1 : count | count << 16);
+        byre_put_le32(entries + (size_t)i * 8 + 4, block);
+    }
+    change_bytes(at, (size_t)count * 8, entries);
+}
+
+/* 15,000 leaves that are one, and hold no names: who looks at all blocks is done sooner. */
+static void an_index_that_leads_in_circles_is_done_without(void **state)
+{
+    struct opened opened;
+    char name[256] = "";
+    uint64_t id, found;
+    uint32_t hash;
+
+    (void)state;
+    skip_without_ext();
+    make_indexed(",^metadata_csum", "ssv def_hash_version legacy\nssv flags 1", FEW, few_name);
+    change_bytes(place_of(1), 8, (const uint8_t[]){ 0, 0, 0, 0, BLOCK & 0xff, BLOCK >> 8, 0, 0 });
+    change_bytes(place_of(2), 8, (const uint8_t[]){ 0, 0, 0, 0, BLOCK & 0xff, BLOCK >> 8, 0, 0 });
+    opened = open_ext();
+    id = find_file(opened.files, "many");
+    assert_int_equal(byre_files_list(opened.files, id, 0, take_plain, name, NULL), 1);
+    close_ext(&opened);
+    hash = legacy_hash_of(name);
+    change_bytes(place_of(0) + ROOT_ENTRIES - 2, 1, (const uint8_t[]){ 1 });
+    put_node(place_of(0) + ROOT_ENTRIES, 124, hash, 1);
+    put_node(place_of(1) + 8, 127, hash, 2);
+    opened = open_ext();
+    must(byre_files_lookup(opened.files, id, name, &found, err));
+    assert_int_equal(found, find_file(opened.files, "small"));
+    close_ext(&opened);
+}
+
 /* An index that makes no sense is not believed: all blocks are looked at, if they are not too many. */
 static void a_damaged_index_is_done_without(void **state)
 {
@@ -229,11 +291,11 @@ static void a_damaged_index_is_done_without(void **state)
         uint8_t bytes[8];
         size_t length;
     } damages[] = {
-        { ROOT_ENTRIES - 4, { 9 }, 1 },                  /* an unknown hash */
-        { ROOT_ENTRIES - 2, { 7 }, 1 },                  /* many levels */
-        { ROOT_ENTRIES, { 1, 0, 0xff, 0 }, 4 },          /* more entries than there can be */
-        { ROOT_ENTRIES, { 8, 0, 9, 0 }, 4 },             /* more than it says there can be */
-        { ROOT_ENTRIES + 4, { 0xff, 0xff, 0xff, 3 }, 4 }, /* a leaf past the end */
+        { ROOT_ENTRIES - 4, { 9 }, 1 },          /* an unknown hash */
+        { ROOT_ENTRIES - 2, { 7 }, 1 },          /* many levels */
+        { ROOT_ENTRIES, { 1, 0, 0xff, 0 }, 4 },  /* more entries than there can be */
+        { ROOT_ENTRIES, { 8, 0, 9, 0 }, 4 },     /* more than it says there can be */
+        { ROOT_ENTRIES, { 124, 0, 1, 0, 0xff, 0xff, 0xff, 3 }, 8 }, /* a single leaf, past the end */
     };
     uint64_t id, found;
 
@@ -296,6 +358,7 @@ int main(void)
         TEST(all_names_are_found_by_each_hash),
         TEST(names_are_found_through_three_levels),
         TEST(names_of_one_hash_may_be_in_several_blocks),
+        TEST(an_index_that_leads_in_circles_is_done_without),
         TEST(a_damaged_index_is_done_without),
         TEST(a_damaged_block_hides_no_names_but_its_own),
     };
