@@ -293,8 +293,8 @@ static void a_damaged_index_is_done_without(void **state)
     } damages[] = {
         { ROOT_ENTRIES - 4, { 9 }, 1 },          /* an unknown hash */
         { ROOT_ENTRIES - 2, { 7 }, 1 },          /* many levels */
-        { ROOT_ENTRIES, { 1, 0, 0xff, 0 }, 4 },  /* more entries than there can be */
-        { ROOT_ENTRIES, { 8, 0, 9, 0 }, 4 },     /* more than it says there can be */
+        { ROOT_ENTRIES, { 125, 0, 2, 0 }, 4 },   /* room for more entries than there can be */
+        { ROOT_ENTRIES, { 1, 0, 2, 0 }, 4 },     /* more than it says there can be */
         { ROOT_ENTRIES, { 124, 0, 1, 0, 0xff, 0xff, 0xff, 3 }, 8 }, /* a single leaf, past the end */
     };
     uint64_t id, found;
