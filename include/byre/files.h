@@ -129,7 +129,10 @@ int byre_files_list(struct byre_files *files, uint64_t directory, uint64_t curso
 int byre_files_read(struct byre_files *files, uint64_t id, void *buf, size_t length, uint64_t offset,
                     size_t *ret_length, struct byre_error *err);
 
-/* Where data, or else a hole, begins at `offset` or behind it; the end of the file is a hole.  -ENXIO as lseek(2). */
+/*
+ * Where data, or else a hole, begins at `offset` or behind it; the end of the file is a hole.  -ENXIO as lseek(2).  One
+ * call looks at so many pieces of a file; what comes behind them counts as data, although it may be a hole.
+ */
 int byre_files_seek(struct byre_files *files, uint64_t id, uint64_t offset, bool data, uint64_t *ret_offset,
                     struct byre_error *err);
 

@@ -91,7 +91,7 @@ static int find_data(const struct copy *copy, uint64_t offset, uint64_t size, ui
         rc = byre_files_seek(files, copy->source->id, start, false, &end, copy->err);
     if (rc < 0)
         return rc;
-    if (start < offset || end <= start)
+    if (start < offset || end < start || end == offset) /* what may be data can turn out to be a hole: none at all */
         return byre_error_set(copy->err, -EUCLEAN, "its holes make no sense at offset %" PRIu64, offset);
     *ret_start = start;
     *ret_end = MIN(end, size);

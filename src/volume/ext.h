@@ -119,6 +119,9 @@ struct byre_ext_run {
 int byre_ext_map(struct byre_ext *ext, const struct byre_ext_inode *inode, uint64_t first,
                  struct byre_ext_run *ret_run, struct byre_error *err);
 
+/* The number of blocks that a file can have by its map. */
+uint64_t byre_ext_map_room(const struct byre_ext *ext, const struct byre_ext_inode *inode);
+
 /* Can the contents be read?  -ENOTSUP: they are encrypted or compressed. */
 int byre_ext_readable(const struct byre_ext_inode *inode, struct byre_error *err);
 /* Bytes within the size of any kind of file. */

@@ -5,7 +5,8 @@
  *   C1. The cache has one reference to each page in it, a block that is held has one: a page that leaves the cache
  *       stays until it is let go of.  All but `refs`, `used` and `judged` of a page never changes.
  *   C2. Reading is done without the mutex: two may read one page, and the second throws its own away.
- *   C3. A block that cannot be read does not make others of its page fail.
+ *   C3. A block that cannot be read does not make others of its page fail.  A page with such a block does not enter
+ *       the cache: who needs it again tries again.
  */
 #include "config.h"
 
@@ -110,21 +111,17 @@ static struct byre_ext_page *insert(struct byre_ext_cache *cache, struct byre_ex
     return there;
 }
 
-/* As much of the page as there is on the disk; if it cannot be read at once, each block by itself. */
+/* If it cannot be read at once, each block by itself; what is behind the file system's end nobody asks for. */
 static void read_page(struct byre_ext *ext, struct byre_ext_page *page)
 {
-    uint64_t offset = page->number * ext->cache.page_size, size = byre_get_size(ext->files.disk), there = 0;
+    const uint32_t size = ext->block_size;
+    uint64_t first = page->number * (ext->cache.page_size / size);
+    uint32_t count = (uint32_t)MIN(ext->cache.page_size / size, ext->block_count - first);
 
-    size = ext->files.goff < size ? MIN(size - ext->files.goff, ext->files.length) : 0;
-    if (offset < size)
-        there = MIN(size - offset, ext->cache.page_size);
-    if (there && byre_filesystem_pread(&ext->files, page->bytes, there, offset, NULL) == 0) {
-        for (uint64_t at = 0, i = 0; at < ext->cache.page_size; at += ext->block_size, i++)
-            page->bad |= (uint32_t)(at + ext->block_size > there) << i;
+    if (byre_filesystem_pread(&ext->files, page->bytes, (size_t)count * size, first * size, NULL) == 0)
         return;
-    }
-    for (uint64_t at = 0, i = 0; at < ext->cache.page_size; at += ext->block_size, i++) {
-        int rc = byre_filesystem_pread(&ext->files, page->bytes + at, ext->block_size, offset + at, NULL);
+    for (uint32_t i = 0; i < count; i++) {
+        int rc = byre_filesystem_pread(&ext->files, page->bytes + (size_t)i * size, size, (first + i) * size, NULL);
 
         page->bad |= (uint32_t)(rc < 0) << i;
     }
@@ -138,38 +135,33 @@ static struct byre_ext_page *load(struct byre_ext *ext, uint64_t number)
         return NULL;
     *page = (struct byre_ext_page){ .number = number, .refs = 1 };
     read_page(ext, page);
-    return insert(&ext->cache, page);
+    return page->bad ? page : insert(&ext->cache, page);
 }
 
 int byre_ext_block_get(struct byre_ext *ext, uint64_t number, struct byre_ext_block *ret_block, struct byre_error *err)
 {
-    uint64_t offset = number * ext->block_size;
-    uint32_t i = (uint32_t)(offset % ext->cache.page_size / ext->block_size);
+    const uint32_t in_page = ext->cache.page_size / ext->block_size, i = (uint32_t)(number % in_page);
     struct byre_ext_page *page;
+    uint8_t *bytes;
+    int rc = 0;
 
     if (number >= ext->block_count)
         return byre_error_set(err, -EUCLEAN, "block %llu is past the end of the file system",
                               (unsigned long long)number);
-    page = find(&ext->cache, offset / ext->cache.page_size);
+    page = find(&ext->cache, number / in_page);
     if (!page)
-        page = load(ext, offset / ext->cache.page_size);
+        page = load(ext, number / in_page);
     if (!page)
         return byre_error_set_errno(err, -ENOMEM, "block %llu", (unsigned long long)number);
-    *ret_block = (struct byre_ext_block){
-        .page = page,
-        .bytes = page->bytes + (size_t)i * ext->block_size,
-        .judged = &page->judged[i],
-    };
-    if (!(page->bad >> i & 1))
-        return 0;
-    byre_ext_block_put(ret_block);
-    {
-        /* once more, for the message */
-        CLEANUP(free_ptr) uint8_t *bytes = malloc(ext->block_size);
-        int rc = bytes ? byre_filesystem_pread(&ext->files, bytes, ext->block_size, offset, err) : -ENOMEM;
-
-        return rc < 0 ? rc : byre_error_set(err, -EIO, "block %llu could not be read", (unsigned long long)number);
+    bytes = page->bytes + (size_t)i * ext->block_size;
+    if (page->bad >> i & 1) /* once more, for the message; the page is nobody else's */
+        rc = byre_filesystem_pread(&ext->files, bytes, ext->block_size, number * ext->block_size, err);
+    if (rc < 0) {
+        page_unref(page);
+        return rc;
     }
+    *ret_block = (struct byre_ext_block){ .page = page, .bytes = bytes, .judged = &page->judged[i] };
+    return 0;
 }
 
 void byre_ext_block_put(struct byre_ext_block *block)

@@ -16,7 +16,8 @@
 #include "base/arith.h"
 #include "base/cleanup.h"
 
-#define TARGET_MAX 4096u /* bytes of a symbolic link: PATH_MAX */
+#define TARGET_MAX 4096u      /* bytes of a symbolic link: PATH_MAX */
+#define RUNS_MAX   (1u << 18) /* that one call looks at in search of data or a hole */
 
 int byre_ext_readable(const struct byre_ext_inode *inode, struct byre_error *err)
 {
@@ -133,6 +134,7 @@ int byre_ext_seek(struct byre_files *files, uint64_t id, uint64_t offset, bool d
     struct byre_ext_inode inode;
     struct byre_ext_run run;
     uint64_t block, end;
+    unsigned runs = 0;
     int rc = get_regular(ext, id, &inode, err);
 
     if (rc < 0)
@@ -144,13 +146,15 @@ int byre_ext_seek(struct byre_files *files, uint64_t id, uint64_t offset, bool d
         return 0;
     }
     end = byre_div_up(inode.size, ext->block_size);
-    for (block = offset / ext->block_size; block < end; block = run.first + run.count) {
+    for (block = offset / ext->block_size; block < end && runs < RUNS_MAX; block = run.first + run.count, runs++) {
         rc = byre_ext_map(ext, &inode, block, &run, err);
         if (rc < 0)
             return rc;
         if (run.data == data)
             break;
     }
+    if (runs == RUNS_MAX && !data)
+        block = end; /* what was not looked at counts as data: it may begin here, and no hole does */
     if (block >= end && data)
         return byre_error_set(err, -ENXIO, "no data come behind offset %llu", (unsigned long long)offset);
     *ret_offset = block >= end ? inode.size : MAX(offset, block * ext->block_size);

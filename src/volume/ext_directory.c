@@ -5,6 +5,10 @@
  *
  *   N1. Entries of a piece (a block; the two parts of a directory in an inode) follow one another and end with it; one
  *       that would not is an error, after those before it were told.
+ *   N2. Blocks of a directory may be said to be one and the same, so that its size costs nothing: it is no larger than
+ *       the file system, as far as that is on the disk, and has DIRECTORY_BLOCKS_MAX at most; a name is searched for
+ *       without the help of an index in SEARCHED_MAX bytes at most.  Without large_dir no directory has more than
+ *       4 GiB; one that has grew by its index, which is still there unless it is damaged.
  */
 #include "config.h"
 
@@ -19,6 +23,9 @@
 #include "base/arith.h"
 #include "base/cleanup.h"
 #include "base/endian.h"
+
+#define DIRECTORY_BLOCKS_MAX (1u << 24) /* a thousand million files in blocks of 4 KiB */
+#define SEARCHED_MAX         (UINT64_C(1) << 32)
 
 #define ENTRY_HEADER 8u
 #define TAIL_BYTES   12u
@@ -199,14 +206,32 @@ static int search_inline(struct byre_ext *ext, const struct byre_ext_inode *inod
                          uint32_t *ret_number, struct byre_error *err)
 {
     struct inline_directory directory;
-    int rc = open_inline(ext, inode, &directory, err);
+    int rc = open_inline(ext, inode, &directory, err), now = 0;
 
     if (rc < 0)
         return rc;
-    for (unsigned i = 0; rc == 0 && i < directory.count; i++)
-        rc = search_piece(&directory.pieces[i], name, ret_number, err);
+    for (unsigned i = 0; now <= 0 && i < directory.count; i++) {
+        now = search_piece(&directory.pieces[i], name, ret_number, rc == 0 ? err : NULL);
+        rc = rc == 0 ? now : rc;
+    }
     free(directory.bytes);
-    return rc;
+    return now > 0 ? now : rc;
+}
+
+/* All blocks one after another; one that is damaged does not hide what is behind it. */
+static int search_blocks(struct byre_ext *ext, const struct byre_ext_inode *inode, const struct byre_ext_name *name,
+                         uint32_t *ret_number, struct byre_error *err)
+{
+    int rc = 0, now = 0;
+
+    if (inode->size > SEARCHED_MAX)
+        return byre_ext_damaged(inode, err, "the directory of %llu bytes (i_size) has no index that is sound",
+                                (unsigned long long)inode->size);
+    for (uint64_t i = 0; now <= 0 && i < inode->size / ext->block_size; i++) {
+        now = byre_ext_directory_search(ext, inode, i, name, ret_number, rc == 0 ? err : NULL);
+        rc = rc == 0 ? now : rc;
+    }
+    return now > 0 ? now : rc;
 }
 
 static int search(struct byre_ext *ext, const struct byre_ext_inode *inode, const struct byre_ext_name *name,
@@ -217,16 +242,12 @@ static int search(struct byre_ext *ext, const struct byre_ext_inode *inode, cons
     if (inode->flags & EXT4_INLINE_DATA_FL)
         return search_inline(ext, inode, name, ret_number, err);
     rc = byre_ext_htree_search(ext, inode, name, ret_number, NULL);
-    if (rc >= 0)
-        return rc;
-    rc = 0;
-    for (uint64_t i = 0; rc == 0 && i < inode->size / ext->block_size; i++)
-        rc = byre_ext_directory_search(ext, inode, i, name, ret_number, err);
-    return rc;
+    return rc >= 0 ? rc : search_blocks(ext, inode, name, ret_number, err);
 }
 
 static int get_directory(struct byre_ext *ext, uint64_t id, struct byre_ext_inode *inode, struct byre_error *err)
 {
+    uint64_t blocks = MIN(ext->block_count, byre_filesystem_there(&ext->files) / ext->block_size);
     int rc = byre_ext_inode_get(ext, id, inode, err);
 
     if (rc < 0)
@@ -234,11 +255,11 @@ static int get_directory(struct byre_ext *ext, uint64_t id, struct byre_ext_inod
     if (!S_ISDIR(inode->mode))
         return byre_error_set(err, -ENOTDIR, "it is no directory");
     rc = byre_ext_readable(inode, err);
-    if (rc < 0)
+    if (rc < 0 || inode->flags & EXT4_INLINE_DATA_FL)
         return rc;
-    if (inode->size > ext->block_count * ext->block_size || (!(inode->flags & EXT4_INLINE_DATA_FL) &&
-                                                             (!inode->size || inode->size % ext->block_size)))
-        return byre_ext_damaged(inode, err, "a directory of %llu bytes", (unsigned long long)inode->size);
+    if (!inode->size || inode->size % ext->block_size ||
+        inode->size / ext->block_size > MIN(blocks, DIRECTORY_BLOCKS_MAX))
+        return byre_ext_damaged(inode, err, "a directory of %llu bytes (i_size)", (unsigned long long)inode->size);
     return 0;
 }
 

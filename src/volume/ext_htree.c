@@ -18,6 +18,7 @@
 #include "base/endian.h"
 
 #define LEVELS_MAX   4u   /* of nodes */
+#define LEAVES_MAX   4096u /* with names of one hash */
 #define ROOT_INFO    24u  /* behind "." and ".." */
 #define INFO_BYTES   8u
 #define NODE_START   8u   /* behind an entry that is not in use */
@@ -179,8 +180,8 @@ static int search_leaves(struct search *search, const struct byre_ext_name *name
 
     seek_node(&search->nodes[0], search->hash);
     rc = descend(search, 0);
-    /* as many leaves as there can be */
-    for (uint64_t i = 0; rc == 0 && i < blocks; i++) {
+    /* Leaves may be said to be one and the same: where there are too many, a search of all blocks takes less. */
+    for (unsigned i = 0; rc == 0 && i < LEAVES_MAX; i++) {
         uint32_t block = block_of(&search->nodes[search->levels - 1]);
 
         if (!block || block >= blocks)

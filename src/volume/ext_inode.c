@@ -231,6 +231,18 @@ static void decode(const struct byre_ext *ext, const uint8_t *bytes, struct byre
 #undef TIME
 }
 
+static int check_size(const struct byre_ext *ext, const struct byre_ext_inode *inode, struct byre_error *err)
+{
+    uint64_t room = INT64_MAX;
+
+    if ((S_ISREG(inode->mode) || S_ISDIR(inode->mode)) && !(inode->flags & EXT4_INLINE_DATA_FL))
+        room = byre_ext_map_room(ext, inode) * ext->block_size;
+    if (inode->size > room)
+        return byre_ext_damaged(inode, err, "i_size is %llu, more than the %llu bytes that there can be",
+                                (unsigned long long)inode->size, (unsigned long long)room);
+    return 0;
+}
+
 static int read_inode(struct byre_ext *ext, uint64_t number, struct byre_ext_inode *inode, struct byre_error *err)
 {
     CLEANUP_BLOCK block = { .page = NULL };
@@ -249,8 +261,9 @@ static int read_inode(struct byre_ext *ext, uint64_t number, struct byre_ext_ino
     decode(ext, bytes, inode);
     if (!inode->mode || !inode->links)
         return byre_ext_damaged(inode, err, "it is not in use");
-    if (inode->size > INT64_MAX)
-        return byre_ext_damaged(inode, err, "i_size is %llu", (unsigned long long)inode->size);
+    rc = check_size(ext, inode, err);
+    if (rc < 0)
+        return rc;
     switch (inode->mode & S_IFMT) {
     case S_IFREG:
     case S_IFDIR:

@@ -264,6 +264,17 @@ static int map_list(struct byre_ext *ext, const struct byre_ext_inode *inode, ui
     return 0;
 }
 
+uint64_t byre_ext_map_room(const struct byre_ext *ext, const struct byre_ext_inode *inode)
+{
+    uint64_t blocks = DIRECT, span = 1;
+
+    if (inode->flags & EXT4_EXTENTS_FL)
+        return BLOCKS_MAX;
+    for (unsigned steps = 1; steps <= 3; steps++)
+        blocks += span *= ext->block_size / 4;
+    return MIN(blocks, BLOCKS_MAX);
+}
+
 int byre_ext_map(struct byre_ext *ext, const struct byre_ext_inode *inode, uint64_t first,
                  struct byre_ext_run *ret_run, struct byre_error *err)
 {

@@ -93,14 +93,19 @@ const char *byre_files_warning(const struct byre_files *files)
     return files->warning;
 }
 
-int byre_filesystem_pread(const struct byre_files *files, void *buf, size_t length, uint64_t offset,
-                          struct byre_error *err)
+uint64_t byre_filesystem_there(const struct byre_files *files)
 {
     uint64_t size = byre_get_size(files->disk);
 
+    return files->goff < size ? MIN(size - files->goff, files->length) : 0;
+}
+
+int byre_filesystem_pread(const struct byre_files *files, void *buf, size_t length, uint64_t offset,
+                          struct byre_error *err)
+{
     if (!byre_range_within(offset, length, files->length))
         return byre_error_set(err, -EIO, "offset %llu is past the end of the file system", (unsigned long long)offset);
-    if (files->goff > size || !byre_range_within(offset, length, size - files->goff))
+    if (!byre_range_within(offset, length, byre_filesystem_there(files)))
         return byre_error_set(err, -EIO, "offset %llu of the file system is past the end of the disk",
                               (unsigned long long)offset);
     return byre_pread(files->disk, buf, length, files->goff + offset, err);

@@ -49,6 +49,8 @@ struct byre_filesystem_kind {
 extern const struct byre_filesystem_kind byre_ext_kind; /* ext.c; not without libext2fs */
 extern const struct byre_filesystem_kind byre_fat_kind; /* fat.c */
 
+/* How many bytes of its range there are on the disk. */
+uint64_t byre_filesystem_there(const struct byre_files *files);
 /* Reads bytes of a file system's range.  -EIO: they lie past its end, or that of the disk. */
 int byre_filesystem_pread(const struct byre_files *files, void *buf, size_t length, uint64_t offset,
                           struct byre_error *err);

@@ -27,11 +27,31 @@ MTOOLS_SKIP_CHECK=1 mcopy -s -i images/2 tree/directory tree/empty ::
 IMAGES=3
 ln -s directory/short tree/link
 ln -s "$(printf '%0100d' 7)" tree/directory/long
-for options in 'ext2 -b 1024' \
-    'ext4 -b 1024 -O ^has_journal,inline_data' 'ext4 -b 4096 -O ^has_journal,^extents,^64bit'; do
+# Without checksums damage gets further than these; e2fsck gives large directories an index.
+for options in 'ext2 -b 1024' 'ext2 -b 1024 -O ^dir_index,^filetype' 'ext4 -b 1024 -O ^has_journal,inline_data' \
+    'ext4 -b 1024 -O ^has_journal,^metadata_csum,inline_data,ea_inode' \
+    'ext4 -b 4096 -O ^has_journal,^extents,^64bit'; do
     IMAGES=$((IMAGES + 1))
     # shellcheck disable=SC2086 # they are several
     mke2fs -q -F -d tree -t $options images/$IMAGES 400K
+done
+mkdir tree/many
+for ((i = 0; i < 120; i++)); do : >"tree/many/name-of-a-file-$i"; done
+for ((i = 0; i < 8; i++)); do noise $i 600 | put_file tree/pieces $((i * 9000)); done
+for options in 'ext2 -b 1024' 'ext4 -b 1024 -O ^has_journal,^metadata_csum' 'ext4 -b 1024 -O ^has_journal'; do
+    IMAGES=$((IMAGES + 1))
+    # shellcheck disable=SC2086
+    mke2fs -q -F -d tree -t $options -N 200 images/$IMAGES 500K
+    e2fsck -fyD images/$IMAGES >e2fsck.log 2>&1 || [ $? = 1 ]
+    debugfs -R 'htree_dump /many' images/$IMAGES 2>&1 | grep -q '^Root node dump' || fail 'no index was made'
+done
+# in partitions, alone and beside another one
+for label in dos gpt; do
+    IMAGES=$((IMAGES + 1))
+    truncate -s 900K images/$IMAGES
+    printf 'label: %s\nstart=64,size=1000\nstart=1064,size=600\n' $label | sfdisk -q images/$IMAGES
+    put_file images/$IMAGES $((64 * 512)) <images/$((IMAGES - 2))
+    [ $label = dos ] || dd if=images/1 of=images/$IMAGES bs=512 seek=1064 count=600 conv=notrunc status=none
 done
 replay files images
 

@@ -26,10 +26,10 @@ __attribute__((format(printf, 1, 2))) static inline void run(const char *fmt, ..
     va_start(args, fmt);
     length += vsnprintf(command + length, sizeof command - (size_t)length, fmt, args);
     va_end(args);
-    assert_true(length + 16 < (int)sizeof command);
-    strcat(command, "; } >log 2>&1");
+    assert_true(length + 48 < (int)sizeof command);
+    strcat(command, "; } >log 2>&1 || { cat log; false; }");
     if (system(command) != 0)
-        fail_msg("%s: failed, see log", command);
+        fail_msg("%s: failed", command);
 }
 
 static inline void skip_without_ext(void)

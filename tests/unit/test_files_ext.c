@@ -210,7 +210,7 @@ static void trees_of_all_kinds_are_what_was_put_in(void **state)
 static void debugfs_of(const char *script)
 {
     write_file(path("script"), script, strlen(script));
-    run("debugfs -w -f script disk && ! grep -iE 'error|usage|unknown|not found' log");
+    run("debugfs -w -f script disk && ! grep -iE 'error|usage|unknown|not found|invalid' log");
 }
 
 static void devices_and_times_are_as_debugfs_made_them(void **state)
@@ -263,6 +263,56 @@ static void unwritten_extents_are_holes_of_zeros(void **state)
     has_pattern(opened.files, id, (2u << 20) - 10, 1000, 2u << 20, (2u << 20) + 70000);
     must(byre_files_seek(opened.files, id, 110 * 1024, true, &at, err));
     assert_int_equal(at, 2u << 20);
+    close_ext(&opened);
+}
+
+/* The longest extents: lengths of more than 32768 are of those that were never written, by so much. */
+static void extents_of_the_greatest_length_are_read(void **state)
+{
+    const uint64_t start = 20000, length = 32768 * UINT64_C(1024);
+    struct opened opened;
+    uint64_t id, at;
+
+    (void)state;
+    skip_without_ext();
+    make_tree(3);
+    make_ext("-t ext4 -b 1024 -O ^metadata_csum", 120);
+    debugfs_of("sif empty size 100662272\nsif empty block[0] 0x0003f30a\nsif empty block[1] 4\n"
+               "sif empty block[3] 0\nsif empty block[4] 32768\nsif empty block[5] 20000\n"
+               "sif empty block[6] 32768\nsif empty block[7] 65535\nsif empty block[8] 53000\n"
+               "sif empty block[9] 65535\nsif empty block[10] 32768\nsif empty block[11] 70000\n");
+    write_pattern("part", length - 5000, 5000);
+    run("dd if=part of=disk bs=1 skip=%llu seek=%llu count=5000 conv=notrunc",
+        (unsigned long long)(length - 5000), (unsigned long long)(start * 1024 + length - 5000));
+    run("printf %%01024d 7 | dd of=disk bs=1024 seek=$((53000 + 32766)) conv=notrunc");
+    opened = open_ext();
+    id = find_file(opened.files, "empty");
+    must(byre_files_seek(opened.files, id, 0, false, &at, err));
+    assert_int_equal(at, length);
+    must(byre_files_seek(opened.files, id, at, true, &at, err));
+    assert_int_equal(at, 65535 * UINT64_C(1024));
+    must(byre_files_seek(opened.files, id, at, false, &at, err));
+    assert_int_equal(at, 98303 * UINT64_C(1024));
+    has_pattern(opened.files, id, length - 5000, 9000, length - 5000, length);
+    has_pattern(opened.files, id, 65534 * UINT64_C(1024), 1024, 0, 1);
+    close_ext(&opened);
+}
+
+static void blocks_of_huge_files_are_counted(void **state)
+{
+    struct opened opened;
+    struct byre_file file;
+
+    (void)state;
+    skip_without_ext();
+    make_tree(3);
+    make_ext("-t ext4 -b 4096 -O huge_file,^metadata_csum", 24);
+    debugfs_of("sif big blocks 0x100000005\nsif hundred blocks 0x300000007\nsif hundred flags 0xc0000\n");
+    opened = open_ext();
+    must(byre_files_stat(opened.files, find_file(opened.files, "big"), &file, err));
+    assert_int_equal(file.allocated, UINT64_C(0x100000005) * 512);
+    must(byre_files_stat(opened.files, find_file(opened.files, "hundred"), &file, err));
+    assert_int_equal(file.allocated, UINT64_C(0x300000007) * 4096);
     close_ext(&opened);
 }
 
@@ -434,6 +484,8 @@ int main(void)
         TEST(trees_of_all_kinds_are_what_was_put_in),
         TEST(devices_and_times_are_as_debugfs_made_them),
         TEST(unwritten_extents_are_holes_of_zeros),
+        TEST(extents_of_the_greatest_length_are_read),
+        TEST(blocks_of_huge_files_are_counted),
         TEST(attributes_are_read_from_all_places),
         TEST(calls_for_the_wrong_kind_of_file_are_refused),
         TEST(encrypted_files_and_unknown_features_are_named),

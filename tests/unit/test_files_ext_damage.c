@@ -227,6 +227,31 @@ static void what_is_past_the_end_of_the_disk_is_an_error(void **state)
     close_ext(&opened);
 }
 
+/* What could not be read once is read when it is asked for again. */
+static void an_error_of_the_medium_is_not_remembered(void **state)
+{
+    struct opened opened;
+    struct byre_file file;
+    uint64_t id;
+
+    (void)state;
+    skip_without_ext();
+    for (unsigned k = 0; k < ARRAY_LEN(kinds); k++) {
+        make_small(kinds[k]);
+        opened = open_ext();
+        watch(opened.disk->layers[0].store);
+        watched.fail_read = -EIO;
+        assert_int_equal(byre_files_find(opened.files, "many/name-of-a-file-7", 0, &id, NULL), -EIO);
+        assert_int_equal(byre_files_find(opened.files, "sub/deep", 0, &id, NULL), -EIO);
+        watched.fail_read = 0;
+        must(byre_files_find(opened.files, "many/name-of-a-file-7", 0, &id, err));
+        must(byre_files_stat(opened.files, id, &file, err));
+        must(byre_files_find(opened.files, "sub/deep", 0, &id, err));
+        unwatch();
+        close_ext(&opened);
+    }
+}
+
 /* --- threads --------------------------------------------------------------------------------------------------- */
 
 #define THREADS 6u
@@ -294,6 +319,7 @@ int main(void)
         TEST(damage_anywhere_is_nothing_but_errors),
         TEST(checksums_find_a_damaged_bit),
         TEST(what_is_past_the_end_of_the_disk_is_an_error),
+        TEST(an_error_of_the_medium_is_not_remembered),
         TEST(threads_that_read_at_once_get_the_right_bytes),
     };
 
