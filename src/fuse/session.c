@@ -7,14 +7,17 @@
 #include "fuse/session.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/arith.h"
 #include "fuse/watchdog.h"
 
-#define THREADS 10u /* requests at a time: they wait for the medium, not for the processor */
+#define THREADS    10u  /* requests at a time: they wait for the medium, not for the processor */
+#define READ_AHEAD "1024" /* KiB; what the kernel does by itself, 128, lets the medium wait */
 
 /* What is passed on is no option of the programs, so a message of libfuse's is all there is. */
 static int add_options(struct fuse_args *args, const struct byre_session_options *options)
@@ -51,6 +54,23 @@ static int add_options(struct fuse_args *args, const struct byre_session_options
     return rc;
 }
 
+/* Only root may say so.  Nobody serves the mount yet, and it is not asked. */
+static void read_further_ahead(const char *mount_point)
+{
+    struct statx root;
+    char path[64];
+    FILE *file;
+
+    if (statx(AT_FDCWD, mount_point, AT_STATX_DONT_SYNC, 0, &root) < 0)
+        return;
+    snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb", root.stx_dev_major, root.stx_dev_minor);
+    file = fopen(path, "we");
+    if (!file)
+        return;
+    (void)fputs(READ_AHEAD, file);
+    (void)fclose(file);
+}
+
 static int serve(struct fuse_session *session)
 {
     struct fuse_loop_config *config = fuse_loop_cfg_create();
@@ -74,6 +94,7 @@ static int run_session(struct fuse_session *session, const struct byre_session_o
     if (fuse_set_signal_handlers(session) < 0)
         return byre_error_set(err, -EINVAL, "Could not set signal handlers");
     if (fuse_session_mount(session, options->mount_point) == 0) {
+        read_further_ahead(options->mount_point);
         options->mounted(options->opaque);
         rc = serve(session);
         if (rc < 0)

@@ -18,6 +18,8 @@ mount_image image.qcow2 mnt
 assert_equal image.qcow2 "$(mount_field SOURCE)" 'source'
 assert_equal fuse.byre "$(mount_field FSTYPE)" 'type'
 assert_match '^ro,nosuid,nodev' "$(mount_field OPTIONS)"
+read_ahead=/sys/class/bdi/$(stat -c %Hd:%Ld mnt)/read_ahead_kb
+[ ! -w "$read_ahead" ] || assert_equal 1024 "$(cat "$read_ahead")" 'KiB that are read ahead'
 assert_equal "440 $(id -u) $(id -g)" "$(stat -c '%a %u %g' mnt/disk.raw)" 'mode and owner of the disk'
 assert_equal 550 "$(stat -c %a mnt/partitions)" 'mode of a directory'
 unmount
