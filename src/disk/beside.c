@@ -3,8 +3,8 @@
  * Disks that share the files of another one: its layers from one on, or a snapshot of its image.
  *
  *   N1. Layers below the first never change, so they are borrowed as they are, engine and all.
- *   N2. A snapshot has an engine of its own, with the L1 table of the snapshot.  What that leads to stays as it is while
- *       the image is written to: writers copy what a snapshot has before they change it.
+ *   N2. A snapshot has an engine of its own, with the L1 table of the snapshot.  What that leads to stays as it is
+ *       while the image is written to: writers copy what a snapshot has before they change it.
  */
 #include "config.h"
 

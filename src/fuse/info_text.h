@@ -12,8 +12,8 @@
 struct byre_disk;
 
 /*
- * The text of a layer, as byre_info_of_layer has it, to be freed by the caller; it is of `*ret_length` bytes.  Snapshots,
- * bitmaps and the space on the medium are those of the moment.  Ends the program where memory is short.
+ * The text of a layer, as byre_info_of_layer has it, to be freed by the caller; it is of `*ret_length` bytes.
+ * Snapshots, bitmaps and the space on the medium are those of the moment.  Ends the program where memory is short.
  */
 int byre_info_text(struct byre_disk *disk, unsigned layer, char **ret_text, size_t *ret_length,
                    struct byre_error *err);

@@ -46,7 +46,8 @@ uint64_t byre_view_length(const struct byre_view *view, unsigned range);
 
 /*
  * Bytes of the range that are data, for st_blocks.  Counts for at most a moment, so that nobody waits for a large disk,
- * and not while somebody else does; false: it has not come to the end yet, and *ret_bytes is what there would be if the rest were like what was counted.
+ * and not while somebody else does; false: it has not come to the end yet, and *ret_bytes is what there would be if the
+ * rest were like what was counted.
  */
 bool byre_view_allocated(struct byre_view *view, unsigned range, uint64_t *ret_bytes);
 /* The disk has changed. */

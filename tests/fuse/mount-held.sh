@@ -94,7 +94,7 @@ done
 unmount
 
 # encrypted images: nobody is asked for the password again, and what a snapshot has is decrypted as the disk is
-secret=(--object secret,id=s,data=abc)
+secret=(--object 'secret,id=s,data=abc')
 for options in encrypt.format=luks,encrypt.iter-time=10 encrypt.format=aes; do
     image=${options%%,*}.qcow2
     qemu_encrypts create -q -f qcow2 "${secret[@]}" -o "$options,encrypt.key-secret=s" "$image" 1M
