@@ -75,9 +75,9 @@ int byre_open(const char *name, const struct byre_open_options *options, struct 
 /*
  * Opens for reading what is open already: the disk that layer `layer` of `disk` and those below it make or, with
  * `snapshot`, as this snapshot of that layer has it; -ENOENT, and -EINVAL for layer 0 without a snapshot, which is
- * `disk` itself.  No name is followed, no lock taken and nothing asked for again, secrets included; what `disk` has open is
- * shared, so that it is to be closed after what this returns.  Meanwhile it may be used, and written to, but its
- * snapshots stay as they are.
+ * `disk` itself.  No name is followed, no lock taken and nothing asked for again, secrets included; what `disk` has
+ * open is shared, so that it is to be closed after what this returns.  Meanwhile it may be used, and written to, but
+ * its snapshots stay as they are.
  */
 int byre_open_beside(struct byre_disk *disk, unsigned layer, const struct byre_snapshot_selector *snapshot,
                      struct byre_disk **ret_disk, struct byre_error *err);
