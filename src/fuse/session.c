@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "base/arith.h"
+#include "base/cleanup.h"
 #include "fuse/watchdog.h"
 
 #define THREADS    10u  /* requests at a time: they wait for the medium, not for the processor */
@@ -55,13 +56,13 @@ static int add_options(struct fuse_args *args, const struct byre_session_options
 }
 
 /* Only root may say so.  Nobody serves the mount yet, and it is not asked. */
-static void read_further_ahead(const char *mount_point)
+static void read_further_ahead(const char *real)
 {
     struct statx root;
     char path[64];
     FILE *file;
 
-    if (statx(AT_FDCWD, mount_point, AT_STATX_DONT_SYNC, 0, &root) < 0)
+    if (statx(AT_FDCWD, real, AT_STATX_DONT_SYNC, 0, &root) < 0)
         return;
     snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb", root.stx_dev_major, root.stx_dev_minor);
     file = fopen(path, "we");
@@ -89,12 +90,14 @@ static int serve(struct fuse_session *session)
 static int run_session(struct fuse_session *session, const struct byre_session_options *options,
                        struct byre_error *err)
 {
+    /* With a path that goes on behind the mount point, as "mnt/.", libfuse would look there before anybody serves it. */
+    CLEANUP(free_ptr) char *real = realpath(options->mount_point, NULL);
     int rc;
 
     if (fuse_set_signal_handlers(session) < 0)
         return byre_error_set(err, -EINVAL, "Could not set signal handlers");
-    if (fuse_session_mount(session, options->mount_point) == 0) {
-        read_further_ahead(options->mount_point);
+    if (real && fuse_session_mount(session, real) == 0) {
+        read_further_ahead(real);
         options->mounted(options->opaque);
         rc = serve(session);
         if (rc < 0)

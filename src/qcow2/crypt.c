@@ -110,6 +110,10 @@ int byre_image_crypt_open(struct byre_qcow2 *image, const char *format, const st
 
 int byre_image_crypt_share(struct byre_qcow2 *image, struct byre_qcow2 *unlocked, struct byre_error *err)
 {
+    /* whoever is let write to an image that is open (--force-share) may have written another header */
+    if (image->header.crypt_method != unlocked->header.crypt_method)
+        return byre_error_set(err, -EUCLEAN, "crypt_method is %u, and was %u when the image was opened",
+                              image->header.crypt_method, unlocked->header.crypt_method);
     switch (image->header.crypt_method) {
     case BYRE_QCOW2_CRYPT_LUKS: image->data = unlocked->data; return 0;
     case BYRE_QCOW2_CRYPT_AES: return byre_image_crypt_share_aes(image, unlocked, err);

@@ -35,7 +35,8 @@ int byre_qcow2_crypt_load(struct byre_store *store, const struct byre_qcow2_head
 int byre_image_crypt_open(struct byre_qcow2 *image, const char *format, const struct byre_secret *password,
                           struct byre_error *err);
 
-/* The same, as `unlocked` has it: the same image, which is open in the same store and outlives this one. */
+/* The same, as `unlocked` has it: the same image, which is open in the same store and outlives this one.  -EUCLEAN: its
+ * header says something else by now. */
 int byre_image_crypt_share(struct byre_qcow2 *image, struct byre_qcow2 *unlocked, struct byre_error *err);
 
 /* Makes the LUKS header of an image that is being laid out, in clusters of its own. */

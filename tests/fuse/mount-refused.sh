@@ -38,6 +38,19 @@ refused "'?evil.033\]0;title.a.033\[31m'?: No such file" evil.qcow2 mnt
 refused "Could not open 'missing.033\[31m'" $'missing\033[31m' mnt
 if grep -q $'\033' "$TEST_DIR/.err"; then fail 'an escape reaches the terminal'; fi
 
+# one that is named in another way: nobody waits for a mount that is not served yet
+for name in mnt/ mnt/. mnt/../mnt .//mnt; do
+    run timeout -k 1 20 "$MOUNT" --pid-file="$TEST_DIR/pid" image.qcow2 "$name"
+    if [ "$CODE" != 0 ]; then
+        kill -KILL "$(cat pid)"
+        umount -l mnt || :
+    fi
+    assert_equal "0 " "$CODE $ERR" "exit code and message with $name"
+    mounts+=("$PWD/mnt")
+    assert_equal 8388608 "$(stat -c %s mnt/disk.raw)" "size with $name"
+    unmount
+done
+
 # a mount point that is one already
 mount_image image.qcow2 mnt
 run_fails 1 "Could not mount at 'mnt': something is mounted there already" "$MOUNT" image.qcow2 mnt

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 
 #include "byre/info.h"
 #include "byre/snapshot.h"
@@ -42,6 +43,15 @@ static struct byre_disk *open_chain(void)
     disk = open_disk(path("disk"), true);
     put(disk, 0, FULL, 3);
     return disk;
+}
+
+static void poke(const char *name, off_t at, uint8_t byte)
+{
+    int fd = open(name, O_WRONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    close(fd);
 }
 
 /* The disk, with a snapshot "one". */
@@ -146,6 +156,24 @@ static void what_is_not_there_is_refused(void **state)
     close_disk(disk);
 }
 
+/* With --force-share another program may write to the image: its header is not what was opened any more. */
+static void a_header_that_says_something_else_is_refused(void **state)
+{
+    const struct byre_snapshot_selector which = { .name = "one" };
+    struct byre_disk *disk = open_with_snapshot(), *opened = NULL;
+    struct byre_error err = BYRE_ERROR_INIT;
+
+    (void)state;
+    poke(path("disk"), 35, 1); /* crypt_method: AES */
+    assert_int_equal(byre_open_beside(disk, 0, &which, &opened, &err), -EUCLEAN);
+    assert_non_null(strstr(err.text, "crypt_method"));
+    poke(path("disk"), 35, 0);
+    opened = beside(disk, 0, "one");
+    expect(opened, 0, FULL, 3);
+    close_disk(opened);
+    close_disk(disk);
+}
+
 static void info_of_a_disk_that_grows_is_of_now(void **state)
 {
     struct byre_disk *disk = open_chain();
@@ -172,6 +200,7 @@ int main(void)
         TEST(snapshot_stays_while_the_image_is_written_to),
         TEST(names_are_not_followed_again),
         TEST(what_is_not_there_is_refused),
+        TEST(a_header_that_says_something_else_is_refused),
         TEST(info_of_a_disk_that_grows_is_of_now),
     };
 
