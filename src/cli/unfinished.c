@@ -17,7 +17,7 @@ static struct {
     const char *name;
 } unfinished;
 
-static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
 
 /* It comes again when this returns, and has its usual effect then. */
 static void remove_and_end(int number)
@@ -41,6 +41,7 @@ void byre_unfinished_watch(void)
 {
     struct sigaction action = { .sa_handler = remove_and_end }, before;
 
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not be as large is an error of that file */
     fill(&action.sa_mask); /* one of them is enough */
     for (unsigned i = 0; i < ARRAY_LEN(signals); i++) {
         if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)

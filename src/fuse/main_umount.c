@@ -140,7 +140,9 @@ static int wait_for_end(const char *path, const struct byre_mounted *mounted, co
         if (n == 0 && byre_mounted_elsewhere(mounted, &place)) {
             CLEANUP(free_ptr) char *found = place.path;
 
-            return complain_elsewhere(path, server, &place);
+            /* once it is closing, the number of the device may be that of another mount */
+            if (state_of(server) == BYRE_OUTCOME_SERVING)
+                return complain_elsewhere(path, server, &place);
         }
     }
 }

@@ -18,8 +18,8 @@ serve_nbdkit slow --filter=delay file disk.raw delay-read=30ms
 # Waits for the file that is being copied, and ends the copying by a signal.
 end_copying() { # SIGNAL PATTERN
     local deadline=$((SECONDS + 60)) code=0
-    # a shell's background jobs ignore INT
-    env --default-signal=INT "$BYRE" cp -r -f raw "$(uri slow)" large out 2>says &
+    # a shell's background jobs ignore INT and QUIT
+    env --default-signal=INT,QUIT,PIPE "$BYRE" cp -r -f raw "$(uri slow)" large out 2>says &
     local pid=$!
     until compgen -G "$2" >files; do
         [ $SECONDS -lt $deadline ] || fail "$2 does not come: $(cat says)"
@@ -31,7 +31,7 @@ end_copying() { # SIGNAL PATTERN
     assert_equal "$1" "$(kill -l $code)" 'how it ended'
     assert_equal '' "$(cat says)" 'what it said'
 }
-for signal in INT TERM HUP; do
+for signal in INT TERM HUP QUIT PIPE; do
     end_copying $signal 'out/*'
     assert_equal '' "$(ls -A out)" 'what is left behind'
     echo before >out/large
