@@ -66,6 +66,9 @@ printf 'through the partition' | dd of=mnt/partitions/1.raw bs=1 seek=12345 conv
 assert_equal 'through the partition' "$(dd if=mnt/disk.raw bs=1 skip=$((1048576 + 12345)) count=21 status=none)"
 printf 'through the disk' | dd of=mnt/disk.raw bs=1 seek=$((1048576 + 20000)) conv=notrunc status=none
 assert_equal 'through the disk' "$(dd if=mnt/partitions/1.raw bs=1 skip=20000 count=16 status=none)"
+blocks=$(stat -c %b mnt/partitions/2.raw)
+noise 3 65536 | dd of=mnt/disk.raw bs=64k seek=$((37 * 16)) conv=notrunc iflag=fullblock status=none
+assert_equal $((blocks + 128)) "$(stat -c %b mnt/partitions/2.raw)" 'blocks of a partition written to through the disk'
 if dd if=/dev/zero of=mnt/partitions/1.raw bs=1M seek=24 count=1 conv=notrunc 2>says; then fail 'past the end'; fi
 grep -q 'No space left on device' says || fail "past the end of a partition: $(cat says)"
 unmount
@@ -75,6 +78,11 @@ qemu-img create -q -f qcow2 holes.qcow2 8M
 mount_image --writable holes.qcow2 mnt
 disk=mnt/disk.raw
 head -c 8M /dev/zero | tr '\0' x >model
+assert_equal 0 "$(stat -c %b $disk)" 'blocks of a new disk'
+touch -d '1 minute ago' before
+dd if=model of=$disk bs=64k count=1 seek=3 conv=notrunc status=none
+assert_equal 128 "$(stat -c %b $disk)" 'blocks when 64 KiB were written'
+[ $disk -nt before ] || fail 'a disk that was written to is as old as before'
 cp model $disk
 assert_equal 16384 "$(stat -c %b $disk)" 'blocks when all was written'
 for raw in model $disk; do
