@@ -90,7 +90,7 @@ static int serve(struct fuse_session *session)
 static int run_session(struct fuse_session *session, const struct byre_session_options *options,
                        struct byre_error *err)
 {
-    /* With a path that goes on behind the mount point, as "mnt/.", libfuse would look there before anybody serves it. */
+    /* With a path that goes on behind the mount point, as "mnt/.", libfuse would look there before it is served. */
     CLEANUP(free_ptr) char *real = realpath(options->mount_point, NULL);
     int rc;
 
