@@ -230,7 +230,7 @@ if as_nobody true 2>/dev/null && [ -u "$(command -v fusermount3)" ] && mknod fus
     chmod 777 .
     export -f theirs as_nobody assert_equal fail
     export MOUNT UMOUNT
-    run_ok unshare -m bash -ec theirs
+    run_ok apart bash -ec theirs
 fi
 
 [ -z "${no_others-}" ] || skip "$no_others"

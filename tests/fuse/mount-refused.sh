@@ -77,7 +77,7 @@ in_namespace() {
 if unshare -m true 2>/dev/null; then
     export -f in_namespace
     export MOUNT UMOUNT
-    run unshare -m bash -ec in_namespace
+    run apart bash -ec in_namespace
     if [ "$CODE" = 33 ]; then
         no_overlayfs='there is no overlayfs'
     else
@@ -89,7 +89,7 @@ fi
 # no /dev/fuse
 if unshare -m true 2>/dev/null; then
     mkdir dev
-    run_fails 1 'Could not mount' unshare -m sh -c 'mount -t tmpfs none /dev && exec "$@"' sh \
+    run_fails 1 'Could not mount' apart sh -c 'mount -t tmpfs none /dev && exec "$@"' sh \
         "$MOUNT" "$PWD/image.qcow2" "$PWD/mnt"
     assert_match 'fuse' "$ERR"
 fi

@@ -106,7 +106,7 @@ await 'byre-mount does not end' has_ended "$pid"
 mount_image --pid-file="$TEST_DIR/pid" image.qcow2 mnt
 pid=$(cat pid)
 mkfifo hold
-unshare -m sh -c 'echo ready >ready; read -r line' <>hold &
+apart sh -c 'echo ready >ready; read -r line' <>hold &
 holder=$!
 await 'there is no second namespace' [ -s ready ]
 run_fails 1 "^byre: 'mnt' is unmounted, but .* still mounted at '$PWD/mnt' in the mount namespace of process [0-9]+ \(.+\): process $pid serves it" \
