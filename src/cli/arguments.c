@@ -51,7 +51,7 @@ int byre_argument_number(const char *what, const char *text, int base, unsigned 
 
     errno = 0;
     number = strtoul(text, &end, base);
-    if (errno || end == text || *end || *text == '-' || number > most) {
+    if (errno || *text < '0' || *text > '9' || *end || number > most) {
         byre_complain("Invalid %s '%s'", what, text);
         return -1;
     }

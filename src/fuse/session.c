@@ -87,16 +87,14 @@ static int serve(struct fuse_session *session)
     return rc < 0 ? rc : 0; /* positive: the signal that ended it */
 }
 
-static int run_session(struct fuse_session *session, const struct byre_session_options *options,
+static int run_session(struct fuse_session *session, const struct byre_session_options *options, const char *real,
                        struct byre_error *err)
 {
-    /* With a path that goes on behind the mount point, as "mnt/.", libfuse would look there before it is served. */
-    CLEANUP(free_ptr) char *real = realpath(options->mount_point, NULL);
     int rc;
 
     if (fuse_set_signal_handlers(session) < 0)
         return byre_error_set(err, -EINVAL, "Could not set signal handlers");
-    if (real && fuse_session_mount(session, real) == 0) {
+    if (fuse_session_mount(session, real) == 0) {
         read_further_ahead(real);
         options->mounted(options->opaque);
         rc = serve(session);
@@ -114,12 +112,17 @@ static int run_session(struct fuse_session *session, const struct byre_session_o
 static int run_watched(struct fuse_session *session, const struct byre_session_options *options,
                        struct byre_error *err)
 {
+    /* With a path that goes on behind the mount point, as "mnt/.", libfuse would look there before it is served. */
+    CLEANUP(free_ptr) char *real = realpath(options->mount_point, NULL);
     struct byre_watchdog watchdog;
-    int rc = byre_watchdog_start(options->mount_point, &watchdog, err);
+    int rc;
 
+    if (!real)
+        return byre_error_set_errno(err, -errno, "Could not mount at '%s'", options->mount_point);
+    rc = byre_watchdog_start(real, &watchdog, err);
     if (rc < 0)
         return rc;
-    rc = run_session(session, options, err);
+    rc = run_session(session, options, real, err);
     byre_watchdog_stop(&watchdog);
     return rc;
 }

@@ -82,17 +82,14 @@ static void watch(const char *mount_point, int pipe)
 
 int byre_watchdog_start(const char *mount_point, struct byre_watchdog *ret_watchdog, struct byre_error *err)
 {
-    CLEANUP(free_ptr) char *path = realpath(mount_point, NULL);
     int fds[2];
     pid_t process;
 
-    if (!path)
-        return byre_error_set_errno(err, -errno, "Could not mount at '%s'", mount_point);
     if (pipe2(fds, O_CLOEXEC) < 0)
         return byre_error_set_errno(err, -errno, "Failed to create a pipe");
     process = fork();
     if (process == 0)
-        watch(path, fds[0]);
+        watch(mount_point, fds[0]);
     close(fds[0]);
     if (process < 0) {
         close(fds[1]);

@@ -17,7 +17,7 @@ struct byre_watchdog {
     int pipe; /* whose end is that of this process */
 };
 
-/* Before the mount.  It uses none of this process's files. */
+/* Before the mount, whose place is an absolute path without links.  It uses none of this process's files. */
 int byre_watchdog_start(const char *mount_point, struct byre_watchdog *ret_watchdog, struct byre_error *err);
 /* The mount is gone, or was never there. */
 void byre_watchdog_stop(struct byre_watchdog *watchdog);

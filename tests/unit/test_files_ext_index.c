@@ -169,19 +169,25 @@ static void names_are_found_through_three_levels(void **state)
     close_ext(&opened);
 }
 
+/* What debugfs has written to the file "says". */
+static void read_answer(char *line, int size)
+{
+    FILE *f = fopen(path("says"), "re");
+
+    assert_non_null(f);
+    assert_non_null(fgets(line, size, f));
+    fclose(f);
+}
+
 /* --- what an index says ----------------------------------------------------------------------------------------- */
 
 /* Where a block of `many` is. */
 static uint64_t place_of(unsigned block)
 {
     char line[64] = "";
-    FILE *f;
 
-    run("debugfs -R 'bmap many %u' disk 2>/dev/null >where", block);
-    f = fopen(path("where"), "re");
-    assert_non_null(f);
-    assert_non_null(fgets(line, sizeof line, f));
-    fclose(f);
+    run("debugfs -R 'bmap many %u' disk 2>/dev/null >says", block);
+    read_answer(line, sizeof line);
     return strtoull(line, NULL, 10) * BLOCK;
 }
 
@@ -232,13 +238,9 @@ static int take_plain(void *opaque, const struct byre_files_entry *entry)
 static uint32_t legacy_hash_of(const char *name)
 {
     char line[128] = "", *hash;
-    FILE *f;
 
-    run("debugfs -R 'dx_hash -h legacy %s' 2>/dev/null >hash", name);
-    f = fopen(path("hash"), "re");
-    assert_non_null(f);
-    assert_non_null(fgets(line, sizeof line, f));
-    fclose(f);
+    run("debugfs -R 'dx_hash -h legacy %s' 2>/dev/null >says", name);
+    read_answer(line, sizeof line);
     hash = strstr(line, "0x");
     assert_non_null(hash);
     return (uint32_t)strtoul(hash, NULL, 16);

@@ -26,48 +26,47 @@ static json_t *theirs(const char *name)
     return value;
 }
 
-static void text_says_what_qemu_img_says(void **state)
+/* "disk" on "base". */
+static struct byre_disk *open_chain(bool writable)
 {
-    struct byre_disk *disk;
+    make_image(path("base"), 1 << 20, 65536, NULL, NULL);
+    make_image(path("disk"), 2 << 20, 4096, path("base"), "qcow2");
+    return open_disk(path("disk"), writable);
+}
+
+static void must_agree(struct byre_disk *disk, unsigned layer, const char *name)
+{
     json_t *ours, *want;
     size_t length;
     char *text;
 
-    (void)state;
-    make_image(path("base"), 1 << 20, 65536, NULL, NULL);
-    make_image(path("disk"), 2 << 20, 4096, path("base"), "qcow2");
-    disk = open_disk(path("disk"), true); /* and its lock is held */
-    must(byre_info_text(disk, 0, &text, &length, err));
+    must(byre_info_text(disk, layer, &text, &length, err));
     assert_int_equal(strlen(text), length);
     assert_int_equal(text[length - 1], '\n');
     ours = json_loads(text, 0, NULL);
     assert_non_null(ours);
-    want = theirs("disk");
+    want = theirs(name);
     assert_true(json_equal(ours, want));
     json_decref(ours);
     json_decref(want);
     free(text);
+}
+
+static void text_says_what_qemu_img_says(void **state)
+{
+    struct byre_disk *disk = open_chain(true); /* and its lock is held */
+
+    (void)state;
+    must_agree(disk, 0, "disk");
     close_disk(disk);
 }
 
 static void layers_have_texts_of_their_own(void **state)
 {
-    struct byre_disk *disk;
-    json_t *ours, *want;
-    size_t length;
-    char *text;
+    struct byre_disk *disk = open_chain(false);
 
     (void)state;
-    make_image(path("base"), 1 << 20, 65536, NULL, NULL);
-    make_image(path("disk"), 2 << 20, 4096, path("base"), "qcow2");
-    disk = open_disk(path("disk"), false);
-    must(byre_info_text(disk, 1, &text, &length, err));
-    ours = json_loads(text, 0, NULL);
-    want = theirs("base");
-    assert_true(json_equal(ours, want));
-    json_decref(ours);
-    json_decref(want);
-    free(text);
+    must_agree(disk, 1, "base");
     close_disk(disk);
 }
 
