@@ -4,6 +4,7 @@
 # the guest has written; the damaged image is never changed.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/check/damage.bash"
+. "$TEST_TOP/tests/hold.bash"
 
 # make_image PROGRAM OPTIONS: image.qcow2, three L2 tables with data of 4 KiB clusters, and plain.raw.
 make_image() {
@@ -198,19 +199,11 @@ run_fails 1 'nothing in .* looks like a part of a qcow2 image' "$BYRE" recover -
 assert_missing x
 
 # while another program writes, with -U only
-mkfifo orders
-qemu-io -f qcow2 image.qcow2 <orders >io.out 2>&1 &
-holder=$!
-exec 8>orders
-deadline=$((SECONDS + 20))
-until ! "$BYRE" info image.qcow2 >info.out 2>&1; do
-    [ "$SECONDS" -lt "$deadline" ] || fail 'qemu-io takes no lock'
-done
+hold -f qcow2 image.qcow2
 run_fails 1 'Failed to get .* lock' "$BYRE" recover image.qcow2 x
 run "$BYRE" recover -U image.qcow2 x
 assert_equal 0 "$CODE" "exit code of recover -U ($ERR)"
 rm x
 run "$BYRE" recover --force-share image.qcow2 x
 assert_equal 0 "$CODE" "exit code of recover --force-share ($ERR)"
-exec 8>&-
-wait "$holder"
+release
