@@ -127,12 +127,11 @@ static int not_there(const char *name, struct byre_error *err)
     return byre_error_set(err, -ENOENT, "There is no export '%s'", name);
 }
 
-static int open_file(struct byre_nbd_directory *directory, const char *name, const struct byre_nbd_offer *how,
-                     struct byre_nbd_export *base, const char *export_name, struct byre_nbd_export **ret_export,
+static int open_file(struct byre_nbd_directory *directory, const char *name, struct byre_nbd_export **ret_export,
                      struct byre_error *err)
 {
     CLEANUP(free_ptr) char *path = NULL;
-    struct byre_nbd_offer offer = *how;
+    struct byre_nbd_offer offer = directory->how;
     struct stat status;
 
     if (!look_at(directory->fd, name, &status))
@@ -142,7 +141,7 @@ static int open_file(struct byre_nbd_directory *directory, const char *name, con
         return byre_error_set_errno(err, -ENOMEM, "exports");
     }
     offer.file = path;
-    return byre_nbd_offer_open(&offer, export_name, base, ret_export, err);
+    return byre_nbd_offer_open(&offer, name, ret_export, err);
 }
 
 /* The first name of the file that has this one: two exports of a file are one disk.  NULL: this is the first. */
@@ -167,7 +166,7 @@ static int open_item(struct byre_nbd_directory *directory, const char *name, str
     int rc;
 
     if (!other)
-        return open_file(directory, name, &directory->how, NULL, name, ret_export, err);
+        return open_file(directory, name, ret_export, err);
     rc = byre_nbd_keeper_get(directory->keeper, other, &base, err);
     if (rc < 0)
         return rc;
@@ -187,7 +186,7 @@ static int open_snapshot(struct byre_nbd_directory *directory, const char *file,
         return rc;
     how.has_snapshot = true;
     how.snapshot = (struct byre_snapshot_selector){ .any = snapshot };
-    rc = open_file(directory, file, &how, base, name, ret_export, err);
+    rc = byre_nbd_offer_snapshot(&how, name, base, ret_export, err);
     (void)byre_nbd_export_unref(base, NULL); /* the export has it */
     return rc;
 }

@@ -140,6 +140,7 @@ static int make_export(struct byre_disk *disk, const struct byre_nbd_export_opti
     }
     export->references = 1;
     export->disk = disk;
+    export->image_layer = options->image_layer;
     export->base = options->base ? byre_nbd_export_ref(options->base) : NULL;
     export->size = byre_get_size(disk);
     export->flags = flags_of(options);
@@ -168,6 +169,7 @@ int byre_nbd_export_new_part(const struct byre_nbd_export_options *options, uint
 
     if (rc < 0)
         return rc;
+    part->image_layer = options->base->image_layer;
     part->offset = options->base->offset + offset;
     part->size = length;
     *ret_export = part;

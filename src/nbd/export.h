@@ -47,6 +47,7 @@ struct byre_nbd_export {
     struct byre_nbd_record *record; /* of an export that is opened when it is asked for; else NULL */
     char *name, *description; /* description: NULL where there is none */
     struct byre_disk *disk;
+    unsigned image_layer;     /* layer of the disk that is the image: 1 under a temporary overlay */
     uint64_t offset, size;    /* the part of the disk that it is */
     uint16_t flags;           /* NBD_FLAG_*, as they are without structured replies */
     uint32_t block_min, block_preferred, block_max; /* powers of two; block_max: of a payload */
@@ -62,6 +63,7 @@ struct byre_nbd_export_options {
     bool allocation_depth;   /* qemu:allocation-depth */
     const char *const *bitmaps; /* dirty bitmaps of the image that are offered; may be NULL where bitmap_count is 0 */
     size_t bitmap_count;
+    unsigned image_layer;         /* of a disk; a part has that of its base */
     struct byre_nbd_export *base; /* stays open as long as the new one; NULL: none */
 };
 

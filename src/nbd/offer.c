@@ -4,8 +4,8 @@
  *
  *   F1. An image that several offers name is opened once, for writing if one of them may write: its locks would keep
  *       the second one out.
- *   F2. A snapshot of an image that is open is opened beside it, without locks of its own: the image's keep others
- *       from deleting the snapshot, and nothing else is changed of what a snapshot has.
+ *   F2. A snapshot of an image that is open is opened beside it: it is the same file, whatever has its name by then,
+ *       and the image's locks keep others from deleting the snapshot.
  */
 #include "config.h"
 
@@ -21,6 +21,11 @@
 #include "byre/partition.h"
 #include "nbd/overlay.h"
 
+static bool is_overlay(const struct byre_nbd_offer *offer)
+{
+    return offer->temporary && !offer->has_snapshot && offer->open.writable;
+}
+
 static struct byre_nbd_export_options options_of(const struct byre_nbd_offer *offer, const char *name,
                                                  struct byre_nbd_export *base)
 {
@@ -32,32 +37,41 @@ static struct byre_nbd_export_options options_of(const struct byre_nbd_offer *of
         .allocation_depth = offer->allocation_depth,
         .bitmaps = offer->bitmaps,
         .bitmap_count = offer->bitmap_count,
+        .image_layer = is_overlay(offer),
         .base = base,
     };
 }
 
-static int open_disk(const struct byre_nbd_offer *offer, bool beside, struct byre_disk **ret_disk,
-                     struct byre_error *err)
+static int open_disk(const struct byre_nbd_offer *offer, struct byre_disk **ret_disk, struct byre_error *err)
 {
     struct byre_open_options options = offer->open;
 
-    if (offer->temporary && !offer->has_snapshot && options.writable)
+    if (is_overlay(offer))
         return byre_nbd_overlay_open(offer->file, &options, ret_disk, err);
     if (offer->has_snapshot) {
         options.writable = false;
         options.snapshot = &offer->snapshot;
-        options.force_share = options.force_share || beside;
         options.detect_zeroes = BYRE_DETECT_ZEROES_OFF;
     }
     return byre_open(offer->file, &options, ret_disk, err);
 }
 
-int byre_nbd_offer_open(const struct byre_nbd_offer *offer, const char *name, struct byre_nbd_export *base,
-                        struct byre_nbd_export **ret_export, struct byre_error *err)
+int byre_nbd_offer_open(const struct byre_nbd_offer *offer, const char *name, struct byre_nbd_export **ret_export,
+                        struct byre_error *err)
+{
+    const struct byre_nbd_export_options options = options_of(offer, name, NULL);
+    struct byre_disk *disk;
+    int rc = open_disk(offer, &disk, err);
+
+    return rc < 0 ? rc : byre_nbd_export_new(disk, &options, ret_export, err);
+}
+
+int byre_nbd_offer_snapshot(const struct byre_nbd_offer *offer, const char *name, struct byre_nbd_export *base,
+                            struct byre_nbd_export **ret_export, struct byre_error *err)
 {
     const struct byre_nbd_export_options options = options_of(offer, name, base);
     struct byre_disk *disk;
-    int rc = open_disk(offer, base, &disk, err);
+    int rc = byre_open_beside(base->disk, base->image_layer, &offer->snapshot, &disk, err);
 
     return rc < 0 ? rc : byre_nbd_export_new(disk, &options, ret_export, err);
 }
@@ -131,7 +145,8 @@ static int open_whole(const struct byre_nbd_offer *offers, size_t count, size_t 
     offer.bitmap_count = 0;
     if (vec_reserve(list, 1) < 0)
         return byre_error_set_errno(err, -ENOMEM, "exports");
-    rc = byre_nbd_offer_open(&offer, "", base, ret_whole, err);
+    rc = base ? byre_nbd_offer_snapshot(&offer, "", base, ret_whole, err)
+              : byre_nbd_offer_open(&offer, "", ret_whole, err);
     if (rc == 0)
         list->ptr[list->len++] = (struct whole){ &offers[at], *ret_whole };
     return rc;
@@ -208,7 +223,7 @@ static int add_snapshot(const struct byre_nbd_offer *offer, const struct byre_in
         name = NULL;
         return byre_error_set_errno(err, -ENOMEM, "exports");
     }
-    rc = byre_nbd_offer_open(&past, name, base, &export, err);
+    rc = byre_nbd_offer_snapshot(&past, name, base, &export, err);
     if (rc == 0)
         rc = add_partitions(&past, name, export, exports, err);
     else
@@ -226,7 +241,7 @@ static int add_snapshots(const struct byre_nbd_offer *offer, struct byre_nbd_exp
 
     if (!offer->snapshots || offer->has_snapshot)
         return 0;
-    rc = byre_info_read_as(offer->file, offer->open.format, true, offer->open.secrets, &info, err);
+    rc = byre_info_of_layer(base->disk, base->image_layer, &info, err);
     if (rc < 0)
         return rc;
     for (unsigned i = 0; i < info.snapshot_count && rc == 0; i++)

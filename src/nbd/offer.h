@@ -23,10 +23,13 @@ struct byre_nbd_offer {
     bool snapshots, partitions;    /* each snapshot and each partition is an export, too: NAME@SNAPSHOT, NAME#N */
 };
 
-/* Opens the image of an offer, as `name`, all of it.  With `base`, an export of the same image, the snapshot of an
- * image that is open. */
-int byre_nbd_offer_open(const struct byre_nbd_offer *offer, const char *name, struct byre_nbd_export *base,
-                        struct byre_nbd_export **ret_export, struct byre_error *err);
+/* Opens the image of an offer, or the snapshot of it, as `name`, all of it. */
+int byre_nbd_offer_open(const struct byre_nbd_offer *offer, const char *name, struct byre_nbd_export **ret_export,
+                        struct byre_error *err);
+
+/* The offer's snapshot of the image that is open as `base`; no name is followed. */
+int byre_nbd_offer_snapshot(const struct byre_nbd_offer *offer, const char *name, struct byre_nbd_export *base,
+                            struct byre_nbd_export **ret_export, struct byre_error *err);
 
 /* All of an export under another name, as its image's exports are. */
 int byre_nbd_offer_whole(const struct byre_nbd_offer *offer, const char *name, struct byre_nbd_export *base,

@@ -122,6 +122,20 @@ for name in a.qcow2@ a.qcow2@nope parts%233 parts%230 parts%23 parts%231%231 b.r
     is_missing "$name" 'not present|cannot be opened'
 done
 
+# --- the snapshot of an image that is open is that image's, whatever has its name by then
+run_ok qemu-img create -q -f qcow2 other.qcow2 8M
+qemu_io -c 'write -q -P 11 0 1M' other.qcow2
+run_ok qemu-img snapshot -c old other.qcow2
+hold -f raw "$(uri a.qcow2)"
+tell 'write -P 4 0 4k'
+mv images/a.qcow2 a.qcow2
+mv other.qcow2 images/a.qcow2
+qemu_io -r -f raw -c 'read -q -P 1 0 1M' "$(uri a.qcow2@old)"
+let_go
+await eval '! is_open a.qcow2'
+qemu_io -r -f raw -c 'read -q -P 11 0 1M' "$(uri a.qcow2@old)"
+mv a.qcow2 images/a.qcow2
+
 # --- an image that somebody else writes to is refused, for that client alone
 hold -f qcow2 images/a.qcow2
 tell 'write -P 4 0 4k'

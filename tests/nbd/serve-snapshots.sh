@@ -60,6 +60,13 @@ assert_equal 'a a@3 a@first a@second b c' "$(exports)"
 run_fails 1 'no export named' nbdinfo --size "$(uri b@first)"
 stop_server TERM
 
+# --- of the image under a temporary overlay
+start_server -t -e 0 -s --export name=a,file=disk.qcow2 --export name=b,file=disk.qcow2,snapshot=first
+qemu_io -f raw -c 'write -q -P 10 0 1M' "$(uri a)"
+qemu_io -r -f raw -c 'read -q -P 1 0 1M' -c 'read -q -P 0 1M 1M' "$(uri b)"
+stop_server TERM
+qemu_io -r -c 'read -q -P 9 0 1M' disk.qcow2
+
 is_refused() { # MESSAGE OPTION...
     local message=$1
     shift
