@@ -8,7 +8,6 @@
 
 #include <stdbool.h>
 
-#include "base/endian.h"
 #include "base/utf8.h"
 
 #define REPLACEMENT 0xfffdu
@@ -23,11 +22,11 @@ static bool is_low(uint32_t unit)
     return unit >= 0xdc00 && unit < 0xe000;
 }
 
-void byre_utf16_to_utf8(const uint8_t *units, size_t count, char *text)
+void byre_utf16_to_utf8(const uint16_t *units, size_t count, char *text)
 {
     for (size_t i = 0; i < count; i++) {
-        uint32_t c = byre_get_le16(units + 2 * i);
-        uint32_t next = i + 1 < count ? byre_get_le16(units + 2 * i + 2) : 0;
+        uint32_t c = units[i];
+        uint32_t next = i + 1 < count ? units[i + 1] : 0;
 
         if (!c)
             break;

@@ -10,8 +10,8 @@
 
 #define BYRE_UTF16_ROOM(count) (3 * (count) + 1) /* bytes that `count` units may become */
 
-/* `count` little-endian units, up to the first that is null, as UTF-8 with a null byte behind it; a surrogate without
+/* `count` units, up to the first that is null, as UTF-8 with a null byte behind it; a surrogate without
  * its other half becomes U+FFFD. */
-void byre_utf16_to_utf8(const uint8_t *units, size_t count, char *ret_text);
+void byre_utf16_to_utf8(const uint16_t *units, size_t count, char *ret_text);
 
 #endif

@@ -25,7 +25,7 @@ static char *clean_utf8(const char *text)
     if (!copy)
         byre_die_no_memory();
     while (*text) {
-        size_t n = byre_utf8_length((const unsigned char *)text, NULL);
+        size_t n = byre_utf8_length(text, BYRE_UTF8_TEXT, NULL);
 
         if (n)
             memcpy(out, text, n);

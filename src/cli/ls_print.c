@@ -193,18 +193,6 @@ static void print_long(const struct byre_ls_item *items, size_t count)
 
 /* --- JSON -------------------------------------------------------------------------------------------------- */
 
-static bool is_utf8(const char *text)
-{
-    while (*text) {
-        size_t n = byre_utf8_length((const unsigned char *)text, NULL);
-
-        if (!n)
-            return false;
-        text += n;
-    }
-    return true;
-}
-
 /* Where the bytes are no text, they stand beside it in hexadecimal. */
 static void add_bytes(json_t *object, const char *key, const char *bytes)
 {
@@ -212,7 +200,7 @@ static void add_bytes(json_t *object, const char *key, const char *bytes)
     char hex_key[32];
 
     byre_json_add_text(object, key, bytes);
-    if (!bytes || is_utf8(bytes))
+    if (!bytes || byre_utf8_is_text(bytes, strlen(bytes)))
         return;
     hex = malloc(2 * strlen(bytes) + 1);
     if (!hex)

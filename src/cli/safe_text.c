@@ -69,7 +69,7 @@ static char *make_safe(const char *text, const char *kept, unsigned *ret_columns
         return NULL;
     while (*text) {
         uint32_t c = 0;
-        size_t n = byre_utf8_length((const unsigned char *)text, &c);
+        size_t n = byre_utf8_length(text, BYRE_UTF8_TEXT, &c);
 
         if (n && (strchr(kept, *text) || (c != '\\' && is_shown(c)))) {
             out = mempcpy(out, text, n);

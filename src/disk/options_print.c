@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arith.h"
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "base/vec.h"
 #include "disk/options_tree.h"
 
@@ -83,27 +85,6 @@ static int put_text(text_vec *out, const char *text)
     return put(out, text, strlen(text));
 }
 
-/* Decodes one character of UTF-8: its length, or 1 and U+FFFD for a byte that is none. */
-static size_t decode(const uint8_t *at, uint32_t *ret_point)
-{
-    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    size_t length = at[0] < 0x80 ? 1 : at[0] < 0xc2 ? 0 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : at[0] < 0xf5 ? 4 : 0;
-    uint32_t point = length < 2 ? at[0] : at[0] & (0x7fU >> length);
-
-    *ret_point = 0xFFFD;
-    if (length == 0)
-        return 1;
-    for (size_t i = 1; i < length; i++) {
-        if ((at[i] & 0xc0) != 0x80)
-            return 1;
-        point = point << 6 | (at[i] & 0x3f);
-    }
-    if (point < least[length] || (point >= 0xD800 && point < 0xE000) || point > 0x10FFFF)
-        return 1;
-    *ret_point = point;
-    return length;
-}
-
 static int put_point(text_vec *out, uint32_t point)
 {
     static const char plain[] = "\"\\\b\f\n\r\t", escaped[] = "\"\\bfnrt";
@@ -124,13 +105,13 @@ static int put_point(text_vec *out, uint32_t point)
 
 static int put_string(text_vec *out, const char *text)
 {
-    const uint8_t *at = (const uint8_t *)text;
     int r = put_text(out, "\"");
 
-    while (r == 0 && *at) {
-        uint32_t point;
+    while (r == 0 && *text) {
+        uint32_t point = 0xfffd; /* for a byte that is no character */
+        size_t length = byre_utf8_length(text, BYRE_UTF8_TEXT, &point);
 
-        at += decode(at, &point);
+        text += MAX(length, 1u);
         r = put_point(out, point);
     }
     return r < 0 ? r : put_text(out, "\"");

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "base/vec.h"
 #include "crypt/base64.h"
 #include "crypt/wrapped.h"
@@ -66,27 +67,10 @@ int byre_secrets_find(const struct byre_secrets *secrets, const char *id, const 
     return 0;
 }
 
-/* Is this UTF-8 (RFC 3629), without a 0? */
-static bool is_text(const uint8_t *at, size_t length)
+/* UTF-8 without a 0 */
+static bool is_text(const struct byre_secret *secret)
 {
-    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-
-    for (size_t i = 0, bytes; i < length; i += bytes) {
-        uint32_t point;
-
-        bytes = at[i] < 0x80 ? 1 : at[i] < 0xc2 ? 0 : at[i] < 0xe0 ? 2 : at[i] < 0xf0 ? 3 : at[i] < 0xf5 ? 4 : 0;
-        if (bytes == 0 || bytes > length - i || at[i] == 0)
-            return false;
-        point = bytes == 1 ? at[i] : at[i] & (0x7fu >> bytes);
-        for (size_t j = 1; j < bytes; j++) {
-            if ((at[i + j] & 0xc0) != 0x80)
-                return false;
-            point = point << 6 | (at[i + j] & 0x3f);
-        }
-        if (bytes > 1 && (point < least[bytes] || (point >= 0xd800 && point < 0xe000) || point > 0x10ffff))
-            return false;
-    }
-    return true;
+    return !memchr(secret->bytes, 0, secret->length) && byre_utf8_is_text(secret->bytes, secret->length);
 }
 
 int byre_secrets_find_text(const struct byre_secrets *secrets, const char *id, const struct byre_secret **ret_secret,
@@ -95,7 +79,7 @@ int byre_secrets_find_text(const struct byre_secrets *secrets, const char *id, c
     const struct byre_secret *secret = NULL;
     int r = byre_secrets_find(secrets, id, &secret, err);
 
-    if (r == 0 && !is_text(secret->bytes, secret->length))
+    if (r == 0 && !is_text(secret))
         return byre_error_set(err, -EINVAL, "Data from secret %s is not valid UTF-8", id);
     if (r == 0)
         *ret_secret = secret;

@@ -15,12 +15,12 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "base/utf16.h"
 #include "base/utf8.h"
 
 #define LOWER_BASE      0x08 /* bits of the byte at NT_CASE */
 #define LOWER_EXTENSION 0x10
 #define NT_CASE         12
-#define NO_CHARACTER    0xfffdu
 
 static const uint16_t page_437[128] = {
     0x00c7, 0x00fc, 0x00e9, 0x00e2, 0x00e4, 0x00e0, 0x00e5, 0x00e7,
@@ -46,21 +46,10 @@ static const uint16_t page_437[128] = {
 /* The next character before `end`; a byte that belongs to none stands for itself, above all characters. */
 static uint32_t take_character(const char **from, const char *end)
 {
-    const uint8_t *p = (const uint8_t *)*from;
-    unsigned more = *p < 0xc2 ? 0 : *p < 0xe0 ? 1 : *p < 0xf0 ? 2 : *p < 0xf5 ? 3 : 0;
-    uint32_t c = more ? *p & (0x3fu >> more) : *p;
+    uint32_t c = 0x110000u + (uint8_t)**from;
+    size_t length = byre_utf8_length(*from, (size_t)(end - *from), &c);
 
-    *from += 1;
-    if (*p < 0x80)
-        return c;
-    if (!more || (size_t)(end - (const char *)p) <= more)
-        return 0x110000 + *p;
-    for (unsigned i = 1; i <= more; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0x110000 + *p;
-        c = c << 6 | (p[i] & 0x3f);
-    }
-    *from += more;
+    *from += MAX(length, 1u);
     return c;
 }
 
@@ -144,19 +133,8 @@ bool byre_fat_name_short(const uint8_t *entry, char *ret_name)
 
 bool byre_fat_name_long(const uint16_t *units, unsigned count, char *ret_name)
 {
-    char *end = ret_name;
-
-    for (unsigned i = 0; i < count && i < BYRE_FAT_UNITS_MAX; i++) {
-        uint32_t c = units[i];
-
-        if (c >= 0xd800 && c < 0xdc00 && i + 1 < count && units[i + 1] >= 0xdc00 && units[i + 1] < 0xe000)
-            c = 0x10000 + ((c - 0xd800) << 10) + (units[++i] - 0xdc00u);
-        else if (c >= 0xd800 && c < 0xe000)
-            c = NO_CHARACTER;
-        end += byre_utf8_put(end, c);
-    }
-    *end = '\0';
-    return can_be_shown(ret_name, (size_t)(end - ret_name));
+    byre_utf16_to_utf8(units, MIN(count, BYRE_FAT_UNITS_MAX), ret_name);
+    return can_be_shown(ret_name, strlen(ret_name));
 }
 
 void byre_fat_name_label(const uint8_t *label, char *ret_label)

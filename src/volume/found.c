@@ -21,31 +21,19 @@
 
 #include "base/arith.h"
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "base/zero.h"
 #include "byre/disk.h"
 
 /* --- texts ------------------------------------------------------------------------------------------------- */
 
-/* Bytes of the character that begins there: 0 if it is none of UTF-8. */
+/* Bytes of the character that begins there: 0 if it is none of UTF-8, or a control character. */
 static size_t character_length(const uint8_t *at, size_t left)
 {
-    static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    size_t length = *at < 0x80 ? 1 : *at >= 0xf0 ? 4 : *at >= 0xe0 ? 3 : 2;
-    uint32_t value = *at & (0x7fu >> length);
+    uint32_t c = 0;
+    size_t length = byre_utf8_length(at, left, &c);
 
-    if (length == 1)
-        return *at >= ' ' && *at != 0x7f;
-    if (*at < 0xc0 || *at > 0xf7 || length > left)
-        return 0;
-    for (size_t i = 1; i < length; i++) {
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-        value = value << 6 | (at[i] & 0x3f);
-    }
-    if (value < smallest[length] || value > 0x10ffff || (value >= 0xd800 && value < 0xe000) ||
-        (value >= 0x80 && value < 0xa0))
-        return 0;
-    return length;
+    return c < ' ' || (c >= 0x7f && c < 0xa0) ? 0 : length;
 }
 
 void byre_found_text(char *to, size_t room, const void *bytes, size_t length)

@@ -137,6 +137,15 @@ static int find_gpt(const struct walk *walk, struct gpt *gpt)
     return rc;
 }
 
+static void put_name(char *to, const uint8_t *bytes)
+{
+    uint16_t units[GPT_NAME_UNITS];
+
+    for (unsigned i = 0; i < GPT_NAME_UNITS; i++)
+        units[i] = byre_get_le16(bytes + 2 * i);
+    byre_utf16_to_utf8(units, GPT_NAME_UNITS, to);
+}
+
 /* The first three fields are little-endian. */
 static void put_guid(char text[37], const uint8_t *bytes)
 {
@@ -163,7 +172,7 @@ static int tell_gpt(const struct walk *walk, const struct gpt *gpt)
         put_guid(partition.uuid, entry + 16);
         partition.attributes = byre_get_le64(entry + 48);
         partition.bootable = partition.attributes & GPT_LEGACY_BIOS_BOOTABLE;
-        byre_utf16_to_utf8(entry + 56, GPT_NAME_UNITS, partition.name);
+        put_name(partition.name, entry + 56);
         rc = tell(walk, &partition, first, last - first + 1, gpt->block);
     }
     return rc;

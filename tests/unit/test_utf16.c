@@ -18,21 +18,21 @@
 #define BAD "\xef\xbf\xbd"
 
 static const struct {
-    const char *units;
+    uint16_t units[4];
     size_t count;
     const char *text;
 } texts[] = {
-    { "", 0, "" },
-    { "a\0b\0", 2, "ab" },
-    { "a\0\0\0b\0", 3, "a" },
-    { "\x7f\0\x80\0\xff\x07\0\x08", 4, "\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80" }, /* where the lengths change */
-    { "\xff\xff", 1, "\xef\xbf\xbf" },
-    { "\0\xd8\0\xdc", 2, "\xf0\x90\x80\x80" },             /* the first pair */
-    { "\xff\xdb\xff\xdf", 2, "\xf4\x8f\xbf\xbf" },         /* the last one */
-    { "\0\xd8" "a\0", 2, BAD "a" },                         /* the first half alone */
-    { "\0\xdc\0\xd8", 2, BAD BAD },                         /* the wrong way round */
-    { "\0\xd8\0\xd8\0\xdc", 3, BAD "\xf0\x90\x80\x80" },
-    { "a\0\0\xd8\0\xdc", 2, "a" BAD },                     /* the other half is past the end */
+    { { 0 }, 0, "" },
+    { { 'a', 'b' }, 2, "ab" },
+    { { 'a', 0, 'b' }, 3, "a" },
+    { { 0x7f, 0x80, 0x7ff, 0x800 }, 4, "\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80" }, /* where the lengths change */
+    { { 0xffff }, 1, "\xef\xbf\xbf" },
+    { { 0xd800, 0xdc00 }, 2, "\xf0\x90\x80\x80" }, /* the first pair */
+    { { 0xdbff, 0xdfff }, 2, "\xf4\x8f\xbf\xbf" }, /* the last one */
+    { { 0xd800, 'a' }, 2, BAD "a" },               /* the first half alone */
+    { { 0xdc00, 0xd800 }, 2, BAD BAD },            /* the wrong way round */
+    { { 0xd800, 0xd800, 0xdc00 }, 3, BAD "\xf0\x90\x80\x80" },
+    { { 'a', 0xd800, 0xdc00 }, 2, "a" BAD }, /* the other half is past the end */
 };
 
 static void units_become_utf8(void **state)
@@ -41,7 +41,7 @@ static void units_become_utf8(void **state)
 
     (void)state;
     for (unsigned i = 0; i < ARRAY_LEN(texts); i++) {
-        byre_utf16_to_utf8((const uint8_t *)texts[i].units, texts[i].count, text);
+        byre_utf16_to_utf8(texts[i].units, texts[i].count, text);
         assert_string_equal(text, texts[i].text);
     }
 }
