@@ -56,6 +56,11 @@ skip() {
     exit 77
 }
 
+# slow: with TEST_QUICK, such a test runs one time in four.
+slow() {
+    [ -z "$TEST_QUICK" ] || [ $((RANDOM % 4)) = 0 ] || exit 78
+}
+
 # fail TEXT...: ends the test.
 fail() {
     local i

@@ -4,6 +4,7 @@
 # the field, and the image unchanged.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/bad/bad.bash"
+slow
 
 qemu-img create -q -f qcow2 -o cluster_size=4k good.qcow2 1M
 qemu_io -f qcow2 -c 'write -q -P 1 0 64k' good.qcow2

@@ -4,6 +4,7 @@
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/cli/side_by_side.sh"
 . "$TEST_TOP/tests/check/damage.bash"
+slow
 
 # contents IMAGE FILE: what the guest reads; fails if qemu-img cannot read it to its end.
 contents() {

@@ -4,6 +4,7 @@
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/cli/side_by_side.sh"
 . "$TEST_TOP/tests/check/damage.bash"
+slow
 
 agree() {
     same check "$1"

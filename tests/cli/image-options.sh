@@ -4,6 +4,7 @@
 # as qemu-img has it.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/cli/side_by_side.sh"
+slow
 
 truncate -s 1M r.raw
 text 1 100K | put_file r.raw 64K

@@ -3,6 +3,7 @@
 # info prints what qemu-img prints, as text and as JSON.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/cli/side_by_side.sh"
+slow
 
 qemu-img create -q -f qcow2 base.qcow2 10M
 qemu-io -c 'write 0 1M' base.qcow2 >io.out

@@ -3,6 +3,7 @@
 # The options of byre io, and of its commands open and reopen, are those of qemu-io; commands on standard input, too.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/cli/io_side_by_side.sh"
+slow
 
 qemu-img create -q -f qcow2 images/base.qcow2 1M
 qemu_io -c 'write -q -P 7 0 128k' images/base.qcow2

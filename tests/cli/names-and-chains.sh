@@ -3,6 +3,7 @@
 # Names of images: "file:" in front, protocols, what a backing name means; loops, and formats that nobody knows.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/cli/side_by_side.sh"
+slow
 
 # overlay NAME BACKING FORMAT [SIZE]: an image that records this, whatever it is.
 overlay() {

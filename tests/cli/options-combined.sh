@@ -4,6 +4,7 @@
 # little: both programs say the same, exit alike, and make the same image.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/cli/side_by_side.sh"
+slow
 
 noise 1 303104 >a.raw # whole blocks: under O_DIRECT qemu-img makes them so
 qemu-img create -q -f qcow2 b.qcow2 4M

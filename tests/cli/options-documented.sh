@@ -26,18 +26,21 @@ documented() {
 # tested VERB OPTION [NAME]: some test has this option on a line that runs the verb: by its name, as one of a list
 # of verbs, or through a helper of the verb's own tests.
 tested() {
-    local word="${*: -1}" all=("$TEST_TOP"/tests/*/*.sh) own=("$TEST_TOP"/tests/{cli,nbd,fuse}/"$1"-*.sh)
-    {
-        whole_lines "${all[@]}" | grep -E -- "(^|[ \"])($1|\\\$verb\"?) " || true
-        whole_lines "${own[@]}" | grep -E '^ *(for options?|refused|converted|same_code|start_server|start_tcp|is_refused) ' || true
-        if [ "$1" = serve ]; then
-            whole_lines "$TEST_TOP"/tests/nbd/*.sh | grep -E "(start_server|start_tcp|\"\\\$SERVER\"|same|same_code|refused|is_refused) " || true
-        fi
-        if [[ $1 = *mount ]]; then
-            whole_lines "$TEST_TOP"/tests/fuse/*.sh | grep -E "(mount_image|\"\\\$(U|)MOUNT\") " || true
-        fi
-    } >lines
-    grep -qE -- "[ ,\"'\$]$word([ =,\"')]|\$)" lines
+    local word="${*: -1}"
+    [ -e "lines.$1" ] || lines_of "$1" >"lines.$1"
+    grep -qE -- "[ ,\"'\$]$word([ =,\"')]|\$)" "lines.$1"
+}
+
+lines_of() {
+    local all=("$TEST_TOP"/tests/*/*.sh) own=("$TEST_TOP"/tests/{cli,nbd,fuse}/"$1"-*.sh)
+    whole_lines "${all[@]}" | grep -E -- "(^|[ \"])($1|\\\$verb\"?) " || true
+    whole_lines "${own[@]}" | grep -E '^ *(for options?|refused|converted|same_code|start_server|start_tcp|is_refused) ' || true
+    if [ "$1" = serve ]; then
+        whole_lines "$TEST_TOP"/tests/nbd/*.sh | grep -E "(start_server|start_tcp|\"\\\$SERVER\"|same|same_code|refused|is_refused) " || true
+    fi
+    if [[ $1 = *mount ]]; then
+        whole_lines "$TEST_TOP"/tests/fuse/*.sh | grep -E "(mount_image|\"\\\$(U|)MOUNT\") " || true
+    fi
 }
 
 # A line that ends with a backslash goes on in the next one.

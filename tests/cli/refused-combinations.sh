@@ -3,6 +3,7 @@
 # What features and operations do not go together: each such command exits with 1 and says why, and creates and changes
 # nothing; as qemu-img, where that refuses it, too.
 . "$(dirname "$0")/../lib.sh"
+slow
 
 S='--object secret,id=s,data=abc'
 

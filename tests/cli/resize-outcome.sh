@@ -3,6 +3,7 @@
 # resize: exit codes, texts and sizes, side by side with qemu-img; what is kept, what is zero, what the file loses.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/cli/side_by_side.sh"
+slow
 
 qemu-img create -q -f qcow2 x.qcow2 4M
 qemu-img create -q -f raw x.raw 4M

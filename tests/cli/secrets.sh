@@ -4,6 +4,7 @@
 # never shown.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/cli/side_by_side.sh"
+slow
 
 good=secret,id=s,data=hunter2hunter2 bad=secret,id=t,data=wrongwrong
 qemu_encrypts create -q --object $good -f luks -o key-secret=s,iter-time=1 x.luks 1M

@@ -254,7 +254,7 @@ static void slots_survive_a_failed_call(void **state)
     uint64_t faults = 1;
 
     (void)state;
-    for (uint64_t nth = 1; faults; nth++) {
+    for (uint64_t nth = 1; faults; nth += effort_of(5, 1, 1)) {
         struct record_fault fault = { .kinds = RECORD_ANY, .nth = nth, .code = -EIO, .short_bytes = 300 };
         struct byre_luks_volume volume;
         int r;

@@ -4,6 +4,7 @@
 # other files, or into the mount itself.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/fuse/mount.bash"
+slow
 
 mkdir dir other mnt
 text 1 3000000 >dir/base.raw

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The NBD server's fuzz target on its seeds, and on each of them cut short.
 . "$(dirname "$0")/../lib.sh"
+slow
 
 mkdir seeds
 run_ok "$TEST_BUILD/fuzz/seeds_nbd" seeds

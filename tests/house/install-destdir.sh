@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # `make install DESTDIR=` puts everything below that directory, and a program can be built against it.
 . "$(dirname "$0")/../lib.sh"
+slow
 
 prefix=$(sed -n 's/^prefix = //p' "$TEST_BUILD/Makefile")
 make -s -C "$TEST_BUILD" install DESTDIR="$TEST_DIR/root" >log 2>&1 || { cat log; fail 'make install'; }

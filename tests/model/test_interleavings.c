@@ -8,7 +8,7 @@
  * leaks.
  *
  * Each pair in some of the states, which take turns, unless BYRE_LONG is set: then in all of them.  With TEST_QUICK
- * the neighbours are left out.
+ * in one, and the neighbours are left out.
  */
 #include "config.h"
 
@@ -26,6 +26,7 @@
 #include "base/cleanup.h"
 #include "duet.h"
 #include "requests.h"
+#include "../crash/effort.h"
 
 enum {
     CLUSTER = REQUEST_CLUSTER,
@@ -307,7 +308,7 @@ static bool compresses(const struct request_kind *kind)
 
 static void play_at(const struct stage *stages, const struct theme *theme, const struct place *place)
 {
-    size_t share = getenv("BYRE_LONG") ? ARRAY_LEN(scenes) : theme->share, turn = 0;
+    size_t share = effort_of(1, (unsigned)theme->share, ARRAY_LEN(scenes)), turn = 0;
 
     for (size_t i = 0; i < request_kind_count * request_kind_count; i++) {
         const struct request_kind *one = &request_kinds[i / request_kind_count];
@@ -324,16 +325,9 @@ static void play_at(const struct stage *stages, const struct theme *theme, const
     }
 }
 
-static bool is_quick(void)
-{
-    const char *quick = getenv("TEST_QUICK");
-
-    return quick && *quick && !getenv("BYRE_LONG");
-}
-
 static void play_theme(const struct theme *theme)
 {
-    size_t count = is_quick() ? 1 : theme->places;
+    size_t count = effort_of(1, (unsigned)theme->places, (unsigned)theme->places);
     struct stage *stages = calloc(ARRAY_LEN(scenes), sizeof *stages);
 
     assert_non_null(stages);

@@ -4,6 +4,7 @@
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/nbd/serve.bash"
 need nbdinfo nbdcopy
+slow
 
 # extents: "START LENGTH TYPE" of base:allocation, as nbdinfo prints it; and what byre map says, in the same words.
 served() {

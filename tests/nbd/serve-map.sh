@@ -6,6 +6,7 @@
 . "$TEST_TOP/tests/nbd/serve.bash"
 . "$TEST_TOP/tests/nbd/map.bash"
 need nbdinfo nbdcopy
+slow
 
 # served IMAGE OPTION...: an export of the image, with the options of both byre map and the server, has its map.
 served() {

@@ -3,6 +3,7 @@
 # nbdkit is killed while clients write: what was flushed before is there, and the image has no errors (leaks may be).
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/nbdkit/nbdkit.sh"
+slow
 
 # changed FILE COUNT PROCESS: waits until it was seen to change so often, or the process has ended.
 changed() {

@@ -3,6 +3,7 @@
 # What clients write, zero and trim, on one connection and on many; what is in the image then, and that the image is whole.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/nbdkit/nbdkit.sh"
+slow
 
 # assert_image RAW IMAGE: both checkers find nothing, and the disk is that of RAW.
 assert_image() {

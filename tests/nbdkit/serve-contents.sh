@@ -4,6 +4,7 @@
 # preallocated images, and images with data files.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/nbdkit/nbdkit.sh"
+slow
 
 qemu-img create -q -f qcow2 base.qcow2 6M
 qemu_io -c 'write -q -P 1 64k 1M' -c 'write -q -z 2M 256k' -c 'write -q -P 2 5M 1000' base.qcow2

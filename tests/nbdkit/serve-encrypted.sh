@@ -3,6 +3,7 @@
 # Encrypted images, at the top and below, with passwords as nbdkit reads them; wrong ones.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/nbdkit/nbdkit.sh"
+slow
 
 text 1 3000000 >text.raw
 truncate -s 4M text.raw

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # A target that has room only where the old contents were: what a convert frees it can use again.
 . "$(dirname "$0")/../lib.sh"
+slow
 
 [ "$(id -u)" = 0 ] || skip 'only root mounts file systems and sets up loop devices'
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Versions: what byre amends, qemu-img checks and reads, the disk and its snapshots, and what qemu-img amends, byre does.
 . "$(dirname "$0")/../lib.sh"
+slow
 
 qemu-img create -q -f raw base.raw 8M
 qemu-io -f raw -c 'write -q -P 9 0 8M' base.raw

@@ -4,6 +4,7 @@
 # makes the same of those that qemu has written.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/stored_bitmap.bash"
+slow
 
 # dirty IMAGE BITMAP: the map of the bitmap, as an NBD client of qemu-nbd sees it.
 dirty() {

@@ -3,6 +3,7 @@
 # External data files: what one program makes and writes the other one reads, checks and writes on; a raw data file
 # always is the disk.
 . "$(dirname "$0")/../lib.sh"
+slow
 
 BYTES=3145728
 

@@ -3,6 +3,7 @@
 # Internal snapshots, in both directions: byre and qemu-img take turns at making, applying and deleting them, and at
 # writing; each time both find the same disks, and no leak.  Over versions, cluster sizes and refcount widths.
 . "$(dirname "$0")/../lib.sh"
+slow
 
 qemu_write() {
     qemu_io -f qcow2 -c "write -q -P $1 $2 $3" image.qcow2

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Block devices as source and target: raw and qcow2 on them, old contents in the way, and never removed.
 . "$(dirname "$0")/../lib.sh"
+slow
 
 [ "$(id -u)" = 0 ] || skip 'only root sets up loop devices'
 truncate -s 8M medium

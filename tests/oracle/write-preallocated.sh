@@ -3,6 +3,7 @@
 # Preallocation of every kind, over cluster sizes and versions: clean, all zeros, as large as it says, and then
 # written by QEMU.
 . "$(dirname "$0")/../lib.sh"
+slow
 
 size=$((5 * 1048576 + 512))
 truncate -s $size zeros.raw
