@@ -3,6 +3,7 @@
 # byre snapshot and convert -l, held against qemu-img: options, texts, exit codes, and how a snapshot is chosen.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/cli/side_by_side.sh"
+slow
 
 qemu-img create -q -f qcow2 made.qcow2 4M
 qemu_io -c 'write -q -P 1 0 1M' made.qcow2

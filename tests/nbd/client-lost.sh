@@ -3,6 +3,7 @@
 # A server that dies while it is used: errors and no hang; with reconnect-delay it may come back, and nothing is lost.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/nbd/client.bash"
+slow
 
 # A server that stops at what it is asked to do, so that the requests are under way when it dies, and says when.
 serve_slowly() {

@@ -4,6 +4,7 @@
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/nbd/serve.bash"
 need nbdinfo nbdcopy
+slow
 
 qemu-img create -q -f qcow2 image.qcow2 1M
 qemu_io -f qcow2 -c 'write -q -P 1 0 1M' image.qcow2

@@ -7,6 +7,7 @@
 . "$TEST_TOP/tests/nbd/serve.bash"
 . "$TEST_TOP/tests/nbd/tls.bash"
 need certtool
+slow
 
 qemu-img create -q -f qcow2 image.qcow2 1M
 authority ca

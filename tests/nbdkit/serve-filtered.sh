@@ -3,6 +3,7 @@
 # The plugin under nbdkit's filters.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/nbdkit/nbdkit.sh"
+slow
 
 # a disk with a table of two partitions
 noise 1 3000000 >disk.raw

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # convert into images with subclusters: zeros within clusters are not written, whatever was in the target before.
 . "$(dirname "$0")/../lib.sh"
+slow
 
 truncate -s 12M source.raw
 for ((i = 0; i < 90; i++)); do

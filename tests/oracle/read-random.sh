@@ -3,6 +3,7 @@
 # Drawn requests by qemu-io, through two layers of drawn kinds, read by byre.  The seed is printed; TEST_SEED
 # repeats a run.
 . "$(dirname "$0")/../lib.sh"
+slow
 
 seed=${TEST_SEED:-$RANDOM}
 echo "TEST_SEED=$seed"

@@ -4,6 +4,7 @@
 # same contents afterwards, and images that qemu-img finds clean.  Then each goes on with what the other one has written.
 # The seed is printed; TEST_SEED repeats a run.
 . "$(dirname "$0")/../lib.sh"
+slow
 
 seed=${TEST_SEED:-$RANDOM}
 echo "TEST_SEED=$seed"
