@@ -63,7 +63,7 @@ struct byre_nbd_export_options {
     bool allocation_depth;   /* qemu:allocation-depth */
     const char *const *bitmaps; /* dirty bitmaps of the image that are offered; may be NULL where bitmap_count is 0 */
     size_t bitmap_count;
-    unsigned image_layer;         /* of a disk; a part has that of its base */
+    unsigned image_layer;         /* of the disk; a part has that of its base */
     struct byre_nbd_export *base; /* stays open as long as the new one; NULL: none */
 };
 

@@ -37,7 +37,6 @@ static struct byre_nbd_export_options options_of(const struct byre_nbd_offer *of
         .allocation_depth = offer->allocation_depth,
         .bitmaps = offer->bitmaps,
         .bitmap_count = offer->bitmap_count,
-        .image_layer = is_overlay(offer),
         .base = base,
     };
 }
@@ -59,10 +58,11 @@ static int open_disk(const struct byre_nbd_offer *offer, struct byre_disk **ret_
 int byre_nbd_offer_open(const struct byre_nbd_offer *offer, const char *name, struct byre_nbd_export **ret_export,
                         struct byre_error *err)
 {
-    const struct byre_nbd_export_options options = options_of(offer, name, NULL);
+    struct byre_nbd_export_options options = options_of(offer, name, NULL);
     struct byre_disk *disk;
     int rc = open_disk(offer, &disk, err);
 
+    options.image_layer = is_overlay(offer);
     return rc < 0 ? rc : byre_nbd_export_new(disk, &options, ret_export, err);
 }
 

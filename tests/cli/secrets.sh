@@ -40,6 +40,11 @@ same_ok info --object secret,help r.raw
 run_ok "$BYRE" info --object help
 assert_match '  secret$' "$OUT"
 
+# a password is a text
+for data in YQBi /w==; do
+    same_fails 1 map --object "secret,id=s,data=$data,format=base64" --image-opts driver=luks,key-secret=s,file.filename=x.luks
+done
+
 # what a header says
 same_ok info x.luks
 same_ok info --output=json x.luks

@@ -167,6 +167,16 @@ is_missing link
 stop_server TERM
 run_ok qemu-img check -q images/a.qcow2
 
+# --- snapshots of images under temporary overlays, by both names that one has
+ln -s a.qcow2 images/same
+start_server -s -t -e 0 --export-dir images
+for name in a.qcow2 same; do
+    qemu_io -f raw -c 'write -q -P 12 0 1M' "$(uri $name)"
+    qemu_io -r -f raw -c 'read -q -P 1 0 1M' "$(uri $name@old)"
+done
+stop_server TERM
+qemu_io -r -f qcow2 -c 'read -q -P 4 0 4k' images/a.qcow2
+
 # --- many images cost nothing, and many clients may ask at once; exports of all kinds side by side
 mkdir many
 for ((i = 0; i < 2000; i++)); do : >"many/$i"; done
