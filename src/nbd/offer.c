@@ -224,13 +224,13 @@ static int add_snapshot(const struct byre_nbd_offer *offer, const struct byre_in
         return byre_error_set_errno(err, -ENOMEM, "exports");
     }
     rc = byre_nbd_offer_snapshot(&past, name, base, &export, err);
-    if (rc == 0)
-        rc = add_partitions(&past, name, export, exports, err);
-    else
-        return rc;
     if (rc < 0)
-        (void)byre_nbd_export_unref(export, NULL);
-    return rc < 0 ? rc : add(exports, export, err);
+        return rc;
+    rc = add_partitions(&past, name, export, exports, err);
+    if (rc == 0)
+        return add(exports, export, err);
+    (void)byre_nbd_export_unref(export, NULL);
+    return rc;
 }
 
 static int add_snapshots(const struct byre_nbd_offer *offer, struct byre_nbd_export *base,

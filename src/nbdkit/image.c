@@ -196,8 +196,7 @@ int byre_image_check(const struct byre_parameters *parameters, struct byre_error
 }
 
 /* The size of a cluster of the top layer. */
-static int find_preferred(const struct byre_parameters *parameters, const struct byre_disk *disk,
-                          uint32_t *ret_size, struct byre_error *err)
+static int find_preferred(struct byre_disk *disk, uint32_t *ret_size, struct byre_error *err)
 {
     const char *format = byre_layer_format(disk, 0);
     struct byre_info info;
@@ -206,7 +205,7 @@ static int find_preferred(const struct byre_parameters *parameters, const struct
     *ret_size = PREFERRED_MIN;
     if (strcmp(format, "qcow2") != 0)
         return 0;
-    r = byre_info_read_as(byre_layer_name(disk, 0), NULL, true, parameters->secrets, &info, err);
+    r = byre_info_of_layer(disk, 0, &info, err);
     if (r < 0)
         return r;
     *ret_size = MAX(PREFERRED_MIN, info.cluster_size);
@@ -258,7 +257,7 @@ static int open_shared(const struct byre_parameters *parameters, bool writable, 
         return r;
     image->writable = writable;
     image->rotational = find_rotational(image->disk);
-    r = find_preferred(parameters, image->disk, &image->preferred, err);
+    r = find_preferred(image->disk, &image->preferred, err);
     if (r < 0)
         close_shared(NULL); /* nothing was written */
     return r;
