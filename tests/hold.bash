@@ -10,11 +10,7 @@ hold() {
     holder=$!
     exec 7>commands
     echo 'read -v 0 1' >&7
-    local deadline=$((SECONDS + 20))
-    until grep -q '^read 1/1' held; do
-        [ "$SECONDS" -lt "$deadline" ] || { cat held; fail 'qemu-io does not answer'; }
-        kill -0 "$holder" || { cat held; fail 'qemu-io has ended'; }
-    done
+    await_text '^read 1/1' held
 }
 
 release() {

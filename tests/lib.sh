@@ -102,6 +102,41 @@ read_text() {
     printf -v "$1" %s "${text%"${text##*[!$'\n']}"}"
 }
 
+# A program that hangs is ended, and fails with 124; one that dies of a signal fails with 128 and more.
+# Two minutes, here and below: a machine with much else to do stalls for many seconds.
+bounded() {
+    timeout -k 1 120 "$@"
+}
+
+# await COMMAND...: waits until it succeeds; false if it does not in two minutes.
+await() {
+    local deadline=$((SECONDS + 120)) pause result=0
+    exec {pause}<> <(:)
+    until "$@"; do
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            echo "this does not come to be: $*"
+            result=1
+            break
+        fi
+        read -rt 0.01 -u "$pause" || true
+    done
+    exec {pause}>&-
+    return $result
+}
+
+# await_text REGEX FILE: until the file has such a line; there may be none yet.
+await_text() {
+    await grep -qs -- "$1" "$2" || fail "$2 has no '$1': $(cat "$2")"
+}
+
+# await_end PID: until the process has ended; whose child it has become may take its time to look.
+await_end() {
+    await has_ended "$1"
+}
+has_ended() {
+    ! kill -0 "$1" 2>/dev/null || grep -qs '^State:[[:space:]]*Z' "/proc/$1/status"
+}
+
 # run COMMAND...: never fails; leaves the exit code in $CODE, what it wrote in $OUT and $ERR.
 run() {
     CODE=0

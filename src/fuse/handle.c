@@ -126,10 +126,9 @@ static int read_range(const struct byre_handle *handle, void *buf, size_t length
     return rc;
 }
 
-int byre_handle_read(struct byre_handle *handle, void *buf, size_t length, uint64_t offset, const void **ret_bytes,
-                     size_t *ret_length, struct byre_error *err)
+int byre_handle_read(struct byre_handle *handle, void *buf, size_t length, uint64_t offset, size_t *ret_length,
+                     struct byre_error *err)
 {
-    *ret_bytes = buf;
     if (is_range(handle))
         return read_range(handle, buf, length, offset, ret_length, err);
     if (handle->node.kind == BYRE_NODE_FILE)
@@ -139,8 +138,8 @@ int byre_handle_read(struct byre_handle *handle, void *buf, size_t length, uint6
         return byre_map_text_read(handle->stream, buf, length, offset, ret_length, err);
     if (offset > handle->length)
         offset = handle->length;
-    *ret_bytes = handle->text + offset;
-    *ret_length = length < handle->length - offset ? length : handle->length - offset;
+    *ret_length = MIN(length, handle->length - offset);
+    memcpy(buf, handle->text + offset, *ret_length);
     return 0;
 }
 

@@ -18,11 +18,11 @@ void byre_handle_close(struct byre_handle *handle);
 bool byre_handle_is_direct(const struct byre_handle *handle);
 
 /*
- * Reads up to `length` bytes, less at the end of the file; either into `buf`, or *ret_bytes leads to bytes that the
- * handle has.  Thread-safe.
+ * Reads up to `length` bytes, less at the end of the file.  Thread-safe.  Nothing of the answer is the handle's: whoever
+ * has got it may close the file before who sends it has heard that it has arrived.
  */
-int byre_handle_read(struct byre_handle *handle, void *buf, size_t length, uint64_t offset, const void **ret_bytes,
-                     size_t *ret_length, struct byre_error *err);
+int byre_handle_read(struct byre_handle *handle, void *buf, size_t length, uint64_t offset, size_t *ret_length,
+                     struct byre_error *err);
 
 /* As lseek(2) has it. */
 int byre_handle_seek(struct byre_handle *handle, uint64_t offset, bool data, uint64_t *ret_offset,

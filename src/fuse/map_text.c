@@ -108,7 +108,7 @@ static int walk(struct byre_map_text *text, struct byre_error *err)
     while (r == 0 && text->place.goff < size) {
         r = byre_extents_reserved(text->disk, text->place.goff, MIN(step, size - text->place.goff), each_extent, text,
                                   err);
-        if (r == 0 && text->limits) {
+        if (r == 0 && text->limits && text->place.goff < size) {
             uint64_t elapsed = milliseconds_since(&text->limits->start);
 
             if (elapsed > BYRE_MAP_TEXT_ALL_MS)

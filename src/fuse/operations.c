@@ -344,17 +344,16 @@ static void do_read(fuse_req_t req, fuse_ino_t number, size_t size, off_t offset
 {
     struct byre_error err = BYRE_ERROR_INIT;
     char *buffer = buffer_of_thread(size);
-    const void *bytes;
     size_t length;
     int rc = -ENOMEM;
 
     (void)number;
     if (buffer)
-        rc = byre_handle_read(handle_of(fi), buffer, size, (uint64_t)offset, &bytes, &length, &err);
+        rc = byre_handle_read(handle_of(fi), buffer, size, (uint64_t)offset, &length, &err);
     if (rc < 0)
         fail(req, rc, "read", &err);
     else
-        (void)fuse_reply_buf(req, bytes, length);
+        (void)fuse_reply_buf(req, buffer, length);
 }
 
 static void do_lseek(fuse_req_t req, fuse_ino_t number, off_t offset, int whence, struct fuse_file_info *fi)

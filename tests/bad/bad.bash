@@ -2,11 +2,6 @@
 # shellcheck shell=bash
 # What the tests of this directory share: every verb on a bad image, held against qemu-img.
 
-# A program that hangs is ended, and fails with 124; one that dies of a signal fails with 128 and more.
-bounded() {
-    timeout -k 1 20 "$@"
-}
-
 # Where the address space is limited, an allocation out of proportion fails.  The sanitizers need all of it.
 limited() {
     if [ -z "${ASAN_OPTIONS:-}" ]; then

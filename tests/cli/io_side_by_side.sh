@@ -22,7 +22,7 @@ side() {
     rm -rf "$dir"
     cp -r images "$dir"
     CODE=0
-    (cd "$dir" && exec timeout 60 "$program" "$@") <input >"$dir.out" 2>"$dir.err" || CODE=$?
+    (cd "$dir" && exec timeout 120 "$program" "$@") <input >"$dir.out" 2>"$dir.err" || CODE=$?
     OUT=$(normal_figures <"$dir.out" | tr -d '\0')
     ERR=$(cat "$dir.err")
 }

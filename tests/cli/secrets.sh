@@ -162,11 +162,7 @@ mkfifo commands
 pid=$!
 exec 7>commands
 echo 'read 0 512' >&7
-deadline=$((SECONDS + 20))
-until grep -q 'read 512/512' answers; do
-    [ "$SECONDS" -lt "$deadline" ] || fail 'byre io does not answer'
-    kill -0 "$pid" || fail 'byre io has ended'
-done
+await_text 'read 512/512' answers
 ! grep -q hunter2 "/proc/$pid/cmdline" || fail 'the password is among the arguments'
 limit=$(ulimit -l)
 if [ "$limit" = unlimited ] || [ "$limit" -ge 1024 ]; then

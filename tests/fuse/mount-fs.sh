@@ -11,10 +11,6 @@ xattrs() {
         xargs -0 getfattr -h -d -m - -e hex --) 2>/dev/null
 }
 
-quietly() {
-    "$@" 2>/dev/null
-}
-
 has EXT2FS || skip 'built without libext2fs'
 make_tree tree
 clean_up quietly chmod -R u+rwX "$PWD/tree" "$PWD/copy" "$PWD/rdump"
@@ -59,11 +55,9 @@ unmount
 # where somebody else may change them, the kernel asks for names, attributes and lists of names each time
 requests() { # OPTION...
     "$MOUNT" -d "$@" --fs=2 disk.qcow2 mnt 2>log &
-    local pid=$! deadline=$((SECONDS + 20)) i
+    local pid=$! i
     mounts=("$PWD/mnt")
-    until mountpoint -q mnt; do
-        [ $SECONDS -lt $deadline ] || fail 'the mount does not come'
-    done
+    await_mount mnt log
     for i in 1 2 3; do
         stat mnt/hello >/dev/null
         stat mnt/none 2>/dev/null || true
@@ -103,7 +97,7 @@ if mount -o loop,ro mnt/partitions/2.raw kernel 2>says; then
 else
     not_mounted="the kernel does not mount it: $(cat says)"
 fi
-unmount
+unmount_when_free
 
 # --- FAT ----------------------------------------------------------------------------------------------------------
 mount_image --fs=1 disk.qcow2 mnt

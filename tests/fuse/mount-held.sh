@@ -47,7 +47,7 @@ unmount
 # a mount over the directory that holds the image, for reading and for writing
 for option in -r -w; do
     mount_image ${option/-r/--} dir/top.qcow2 dir
-    run timeout 60 ls dir/snapshots
+    run bounded ls dir/snapshots
     assert_equal $'first\nsecond' "$OUT" 'snapshots'
     shows_all_of_it dir
     unmount

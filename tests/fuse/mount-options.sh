@@ -125,10 +125,7 @@ for how in signals watchdog closed; do
             kill -HUP "$pid" 2>/dev/null || break
         done
         mounts=()
-        deadline=$((SECONDS + 20))
-        while [ -e pid ]; do
-            [ $SECONDS -lt $deadline ] || fail 'byre-mount does not end'
-        done
+        await [ ! -e pid ]
     else
         unmount
     fi
@@ -147,18 +144,11 @@ grep -q "^byre-mount" "/proc/$(cat pid)/comm" || fail 'the pid file names anothe
 assert_equal "$(cat pid)" "$(getfattr --only-values -n user.byre.pid mnt 2>/dev/null)" 'pid of the mount'
 unmount
 assert_missing pid
-await_mount() {
-    local deadline=$((SECONDS + 20))
-    until mountpoint -q mnt; do
-        [ $SECONDS -lt $deadline ] || { cat log; fail 'the mount does not come'; }
-        kill -0 "$1" || { cat log; fail 'byre-mount has ended'; }
-    done
-}
 for signal in INT TERM HUP; do
     # a shell's background jobs ignore INT
     env --default-signal=INT "$MOUNT" -f image.qcow2 mnt >log 2>&1 &
     pid=$!
-    await_mount $pid
+    await_mount mnt log
     kill -$signal $pid
     wait $pid || fail "byre-mount exits with $? after $signal: $(cat log)"
     assert_equal '' "$(cat log)" 'what was said'
@@ -167,7 +157,7 @@ done
 for option in '-d' '--debug'; do
     "$MOUNT" $option image.qcow2 mnt >log 2>&1 &
     pid=$!
-    await_mount $pid
+    await_mount mnt log
     cat mnt/disk.raw >/dev/null
     run_ok "$UMOUNT" mnt
     wait $pid
@@ -175,7 +165,7 @@ for option in '-d' '--debug'; do
 done
 "$MOUNT" --foreground image.qcow2 mnt >log 2>&1 &
 pid=$!
-await_mount $pid
+await_mount mnt log
 run_ok "$UMOUNT" mnt
 wait $pid
 
@@ -219,16 +209,13 @@ theirs() {
     # one that was killed is taken away by fusermount3
     as_nobody "$MOUNT" --pid-file=theirs.pid image.qcow2 theirs
     kill -KILL "$(cat theirs.pid)"
-    deadline=$((SECONDS + 20))
-    while grep -q " $PWD/theirs " /proc/self/mountinfo; do
-        [ $SECONDS -lt $deadline ] || fail 'the mount of a process that was killed stays'
-    done
+    await_unmounted theirs
 }
 if as_nobody true 2>/dev/null && [ -u "$(command -v fusermount3)" ] && mknod fuse c 10 229 && head -c 0 fuse; then
     install -d -o 65534 -g 65534 theirs
     install -o 65534 -m 644 /dev/null theirs.pid
     chmod 777 .
-    export -f theirs as_nobody assert_equal fail
+    export -f theirs as_nobody assert_equal fail await await_unmounted is_unmounted
     export MOUNT UMOUNT
     run_ok apart bash -ec theirs
 fi

@@ -10,7 +10,7 @@ qemu-img create -q -f qcow2 image.qcow2 8M
 refused() { # REGEX ARGUMENT...
     local regex=$1
     shift
-    run_fails 1 "$regex" timeout 20 "$MOUNT" "$@"
+    run_fails 1 "$regex" bounded "$MOUNT" "$@"
     if mountpoint -q mnt; then fail 'it is mounted'; fi
 }
 refused 'Expecting an image and a mount point'
@@ -40,7 +40,7 @@ if grep -q $'\033' "$TEST_DIR/.err"; then fail 'an escape reaches the terminal';
 
 # one that is named in another way: nobody waits for a mount that is not served yet
 for name in mnt/ mnt/. mnt/../mnt .//mnt; do
-    run timeout -k 1 20 "$MOUNT" --pid-file="$TEST_DIR/pid" image.qcow2 "$name"
+    run bounded "$MOUNT" --pid-file="$TEST_DIR/pid" image.qcow2 "$name"
     if [ "$CODE" != 0 ]; then
         kill -KILL "$(cat pid)"
         umount -l mnt || :
@@ -98,7 +98,7 @@ fi
 fails() { # TEXT COMMAND...
     local text=$1
     shift
-    run timeout 20 "$@"
+    run bounded "$@"
     [ "$CODE" != 0 ] || fail "this was to fail: $*"
     assert_match "$text" "$ERR"
 }
@@ -153,10 +153,7 @@ failing+=,file.inject-error.0.event=read_aio,file.inject-error.0.errno=5
 "$MOUNT" -f --image-opts "$failing" mnt >log 2>&1 &
 pid=$!
 mounts=("$PWD/mnt")
-deadline=$((SECONDS + 20))
-until mountpoint -q mnt; do
-    [ $SECONDS -lt $deadline ] || fail "the mount does not come: $(cat log)"
-done
+await_mount mnt log
 fails 'Input/output error' cat mnt/disk.raw
 assert_equal $((8 << 20)) "$(stat -c %s mnt/disk.raw)" size
 unmount

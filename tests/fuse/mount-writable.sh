@@ -4,10 +4,6 @@
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/fuse/mount.bash"
 
-quietly() {
-    "$@" 2>/dev/null
-}
-
 mkdir mnt dir
 qemu-img create -q -f qcow2 image.qcow2 64M
 run_ok "$BYRE" snapshot -c empty image.qcow2
@@ -48,7 +44,7 @@ e2fsck -fn mnt/partitions/1.raw >fsck.out 2>&1 || { cat fsck.out; fail 'e2fsck f
 text 5 700000 >fat-file
 mcopy -i mnt/partitions/2.raw fat-file ::file
 fsck.fat -n mnt/partitions/2.raw >fsck.out || { cat fsck.out; fail 'fsck.fat finds errors'; }
-unmount
+unmount_when_free
 assert_checked image.qcow2
 mount_image image.qcow2 mnt
 mcopy -i mnt/partitions/2.raw ::file back
@@ -118,10 +114,7 @@ assert_equal $((7 << 20)) "$("$BYRE" info --output=json holes.qcow2 | sed -n 's/
 mount_image -w --pid-file="$TEST_DIR/pid" holes.qcow2 mnt
 printf 'it is durable' | dd of=$disk bs=1 seek=3000000 conv=notrunc,fsync status=none
 kill -KILL "$(cat pid)"
-deadline=$((SECONDS + 20))
-while mountpoint -q mnt || grep -q " $PWD/mnt " /proc/self/mountinfo; do
-    [ $SECONDS -lt $deadline ] || fail 'the mount of a process that was killed stays'
-done
+await_unmounted mnt
 mounts=()
 run "$BYRE" check -r all holes.qcow2
 run_ok "$BYRE" convert -O raw holes.qcow2 after

@@ -4,21 +4,8 @@
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/fuse/mount.bash"
 
-quietly() {
-    "$@" 2>/dev/null
-}
-
 mkdir mnt
 qemu-img create -q -f qcow2 image.qcow2 8M
-
-# await WHAT COMMAND...: until it succeeds
-await() {
-    local what=$1 deadline=$((SECONDS + 20))
-    shift
-    until "$@"; do
-        [ $SECONDS -lt $deadline ] || fail "$what"
-    done
-}
 
 # closing that fails is told, with the reason; the mount is gone
 : >log
@@ -31,7 +18,7 @@ for how in background foreground; do
         "$MOUNT" -f -w --image-opts "$failing" mnt 2>log &
         pid=$!
         mounts=("$PWD/mnt")
-        await "the mount does not come: $(cat log)" mountpoint -q mnt
+        await_mount mnt log
     fi
     echo changed | dd of=mnt/disk.raw conv=notrunc status=none
     run_fails 1 "^byre: 'mnt' is unmounted, but: .*No space left on device$" "$UMOUNT" mnt
@@ -50,7 +37,7 @@ kill -KILL "$(cat pid)"
 is_dead() {
     [[ $(stat mnt 2>&1) = *'not connected'* ]]
 }
-await 'the mount does not die' is_dead
+await is_dead
 ln -s mnt way
 run_fails 1 "^byre: 'way' is unmounted, but the process that served it ended before its image was closed$" "$UMOUNT" way
 if grep -q " $PWD/mnt " /proc/self/mountinfo; then fail 'the dead mount is still there'; fi
@@ -90,9 +77,6 @@ run_ok "$UMOUNT" mnt/mnt
 umount mnt
 
 # a mount that lives on, in another place and in another namespace, is said to, and nothing waits for its end
-has_ended() {
-    ! kill -0 "$1" 2>/dev/null
-}
 mkdir twin
 mount_image --pid-file="$TEST_DIR/pid" image.qcow2 mnt
 pid=$(cat pid)
@@ -101,18 +85,18 @@ mount --bind mnt twin
 run_fails 1 "^byre: 'mnt' is unmounted, but .* still mounted at '$PWD/twin': process $pid serves it" "$UMOUNT" mnt
 mounts=("$PWD/twin")
 unmount
-await 'byre-mount does not end' has_ended "$pid"
+await_end "$pid"
 
 mount_image --pid-file="$TEST_DIR/pid" image.qcow2 mnt
 pid=$(cat pid)
 mkfifo hold
 apart sh -c 'echo ready >ready; read -r line' <>hold &
 holder=$!
-await 'there is no second namespace' [ -s ready ]
+await [ -s ready ]
 run_fails 1 "^byre: 'mnt' is unmounted, but .* still mounted at '$PWD/mnt' in the mount namespace of process [0-9]+ \(.+\): process $pid serves it" \
     "$UMOUNT" mnt
 mounts=()
 if has_ended "$pid"; then fail 'byre-mount has ended'; fi
 echo >hold
 wait $holder
-await 'byre-mount does not end' has_ended "$pid"
+await_end "$pid"

@@ -35,7 +35,7 @@ damage() {
 
 # replay TARGET DIRECTORY: a failure is told with the seed.
 replay() {
-    run timeout 100 "$TEST_BUILD/fuzz/replay_$1" "$2"
+    run bounded "$TEST_BUILD/fuzz/replay_$1" "$2"
     [ "$CODE" = 0 ] || {
         show_run "replay_$1"
         fail "TEST_SEED=$seed"

@@ -7,5 +7,5 @@ slow
 mkdir seeds
 run_ok "$TEST_BUILD/fuzz/seeds_nbd" seeds
 [ "$(find seeds -type f | wc -l)" -gt 1000 ] || fail 'there are hardly any seeds'
-run_ok timeout 100 "$TEST_BUILD/fuzz/replay_nbd" --cut seeds
+run_ok bounded "$TEST_BUILD/fuzz/replay_nbd" --cut seeds
 assert_match 'replayed [0-9]{4,} inputs' "$OUT"

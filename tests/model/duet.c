@@ -28,7 +28,7 @@
 #include "store/event.h"
 #include "store/memory.h"
 
-enum { PATIENCE = 60 }; /* seconds */
+enum { PATIENCE = 120 }; /* seconds */
 
 static char name_of_all[200];
 

@@ -14,18 +14,14 @@ serve_slowly() {
 
 # until_logged NAME WORD: the server has got such a request.
 until_logged() {
-    local deadline=$((SECONDS + 20))
-    until grep -q "$2" "$1.log"; do
-        [ "$SECONDS" -lt "$deadline" ] || fail "the server $1 was not asked to $2"
-        read -rt 0.02 <> <(:) || true
-    done
+    await_text "$2" "$1.log"
 }
 
-# in_background CODE TEXT COMMAND...: finish waits for it, at most 20 seconds.
+# in_background CODE TEXT COMMAND...: finish waits for it.
 in_background() {
     wanted_code=$1 wanted_text=$2
     shift 2
-    timeout 20 "$@" >job.out 2>job.err </dev/null &
+    bounded "$@" >job.out 2>job.err </dev/null &
     job=$!
 }
 finish() {
@@ -68,7 +64,7 @@ run_ok "$BYRE" io -r -f raw -c 'read -q -P 5 1M 2M' busy.raw
 
 # It comes back: whoever waited goes on, also where there are several connections.
 serve_slowly again source.raw
-in_background 0 '^$' "$BYRE" convert --image-opts -O raw "$(node again reconnect-delay=15)" out.raw
+in_background 0 '^$' "$BYRE" convert --image-opts -O raw "$(node again reconnect-delay=100)" out.raw
 until_logged again ' Read '
 end_server again KILL
 serve_nbdkit again file source.raw
@@ -80,7 +76,7 @@ end_server again
 : >forgets.log
 serve_nbdkit forgets --filter=log memory 4M logfile="$PWD/forgets.log"
 mkfifo commands
-in_background 0 '^$' bash -c "exec '$BYRE' io --image-opts '$(node forgets reconnect-delay=15)' <commands"
+in_background 0 '^$' bash -c "exec '$BYRE' io --image-opts '$(node forgets reconnect-delay=100)' <commands"
 exec 8>commands
 printf 'write -q -P 1 0 64K\nflush\nwrite -q -P 2 64K 64K\nwrite -q -P 3 100000 1000\nwrite -q -z 70000 100\n' >&8
 until_logged forgets ' Zero '
@@ -94,7 +90,7 @@ end_server forgets
 
 # It comes back as something else, or not at all.
 serve_slowly other source.raw
-in_background 1 'Stale file handle' "$BYRE" convert --image-opts -O raw "$(node other reconnect-delay=15)" out.raw
+in_background 1 'Stale file handle' "$BYRE" convert --image-opts -O raw "$(node other reconnect-delay=100)" out.raw
 until_logged other ' Read '
 end_server other KILL
 serve_nbdkit other memory 1M
@@ -107,7 +103,7 @@ end_server never KILL
 finish
 
 # It is not there yet.
-in_background 0 '^$' "$BYRE" compare --image-opts "$(node late open-timeout=15)" driver=raw,file.filename=source.raw
+in_background 0 '^$' "$BYRE" compare --image-opts "$(node late open-timeout=100)" driver=raw,file.filename=source.raw
 serve_nbdkit late file source.raw
 finish
 run_fails 1 "Failed to connect to '$PWD/later.sock': No such file or directory" \

@@ -11,15 +11,12 @@ fi
 
 # end_server NAME [SIGNAL]: ends the server and waits until it is gone.
 end_server() {
-    local pid deadline=$((SECONDS + 20))
+    local pid
     [ -s "$1.pid" ] || return 0
     pid=$(cat "$1.pid")
     rm -f "$1.pid"
     kill "-${2:-TERM}" "$pid" 2>/dev/null || return 0
-    while [ -d "/proc/$pid" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null; do
-        [ "$SECONDS" -lt "$deadline" ] || fail "the server $1 does not end"
-        read -rt 0.02 <> <(:) || true
-    done
+    await_end "$pid"
     rm -f "$1.sock"
 }
 

@@ -18,7 +18,7 @@ $| = 1;
 sub hear {
     my ($socket, $length) = @_;
     while ($length > 0) {
-        IO::Select->new($socket)->can_read(30) or die "nothing comes";
+        IO::Select->new($socket)->can_read(120) or die "nothing comes";
         my $n = sysread $socket, my $bytes, $length or die "the end";
         $length -= $n;
     }
@@ -47,11 +47,7 @@ idle() {
     perl crowd.pl socket "$1" 4096 <hold >crowd 2>&1 7>&- &
     crowd=$!
     exec 8>hold
-    local deadline=$((SECONDS + 60))
-    until grep -q there crowd; do
-        [ $SECONDS -lt $deadline ] || fail "the crowd does not come: $(cat crowd)"
-        kill -0 $crowd || fail "the crowd: $(cat crowd)"
-    done
+    await_text there crowd
 }
 leave() {
     exec 8>&-
@@ -89,10 +85,7 @@ for ((i = 0; i < 4; i++)); do
     nbdcopy --connections=8 "$URI" "copy$i.raw" 7>&- 8>&- &
     copies[i]=$!
 done
-deadline=$((SECONDS + 60))
-until grep -q there crowd; do
-    [ $SECONDS -lt $deadline ] || fail "the crowd does not come: $(cat crowd)"
-done
+await_text there crowd
 leave
 for ((i = 0; i < 4; i++)); do
     wait "${copies[i]}"

@@ -103,10 +103,7 @@ met() {
     rm -f met
     perl server.pl met "$1" 7>&- &
     server=$!
-    local deadline=$((SECONDS + 20))
-    until [ -S met ]; do
-        [ $SECONDS -lt $deadline ] || fail 'the server does not come'
-    done
+    await [ -S met ]
 }
 for scene in garbage gone; do
     met $scene

@@ -178,12 +178,6 @@ while (defined recv($socket, my $text, 4096, 0)) {
     last if $text =~ /STOPPING/;
 }
 END
-await_text() {
-    local deadline=$((SECONDS + 20))
-    until grep -q "$1" "$2" 2>/dev/null; do
-        [ $SECONDS -lt $deadline ] || fail "$2 has no $1: $(cat "$2")"
-    done
-}
 for name in "$TEST_DIR/notify" "@$TEST_DIR/notify"; do
     rm -f told notify
     perl manager.pl "$name" told 7>&- &

@@ -19,9 +19,9 @@ normal() {
 }
 
 sides() {
-    run timeout 20 "$THEIRS" "$@"
+    run bounded "$THEIRS" "$@"
     code=$CODE err=$(normal .err)
-    run timeout 20 "$OURS" "$@"
+    run bounded "$OURS" "$@"
     assert_equal "$code" "$CODE" "exit code of $* ($ERR)"
     ERR=$(normal .err)
 }

@@ -45,10 +45,10 @@ assert_same_file now.raw backup.raw
 run_ok "$BYRE" compare -f raw -F qcow2 backup.raw image.qcow2
 assert_checked image.qcow2
 
-run_fails 1 "Bitmap 'none' is not found" timeout 20 "$SERVER" -k socket -B none image.qcow2
-run_fails 1 "Enabled bitmap 'since' incompatible with readonly export" timeout 20 "$SERVER" -k socket -r --bitmap=since image.qcow2
+run_fails 1 "Bitmap 'none' is not found" bounded "$SERVER" -k socket -B none image.qcow2
+run_fails 1 "Enabled bitmap 'since' incompatible with readonly export" bounded "$SERVER" -k socket -r --bitmap=since image.qcow2
 # the server is killed: what the bitmap had in memory is lost, and nobody is told that it is right
 start_server -t -e 0 -B since image.qcow2
 qemu_io -f raw -c 'write -q -P 4 7M 64k' -c flush "$URI"
 stop_server KILL
-run_fails 1 "Bitmap 'since' is inconsistent and cannot be used" timeout 20 "$SERVER" -k socket -B since image.qcow2
+run_fails 1 "Bitmap 'since' is inconsistent and cannot be used" bounded "$SERVER" -k socket -B since image.qcow2

@@ -13,10 +13,7 @@ limit=$(prlimit --pid "$pid" --nofile --noheadings --output SOFT)
 run_ok prlimit --pid "$pid" --nofile=4:
 perl "$TEST_TOP/tests/nbd/rude.pl" socket patient >patient.out 2>&1 7>&- &
 client=$!
-deadline=$((SECONDS + 20))
-until grep -qs unheard patient.out; do
-    [ $SECONDS -lt $deadline ] || fail "no client waits: $(cat patient.out)"
-done
+await_text unheard patient.out
 run_ok prlimit --pid "$pid" --nofile="${limit// /}:"
 wait $client || fail "$(cat patient.out)"
 run_ok nbdinfo --size "$URI"

@@ -43,13 +43,6 @@ is_open() {
     return 1
 }
 
-await() {
-    local deadline=$((SECONDS + 30))
-    until "$@"; do
-        [ $SECONDS -lt $deadline ] || fail "this does not come to be: $*"
-    done
-}
-
 are_exports() {
     [ "$(exports)" = "$1" ]
 }

@@ -21,7 +21,7 @@ assert_served() {
 }
 
 ulimit -n 4096
-start_server -t -e 0 image.qcow2
+start_server -t -e 0 --handshake-limit=0 image.qcow2
 for scene in leave garbage nonsense lies deaf "beyond 1048576" endless vanish once "crowd 1000"; do
     # shellcheck disable=SC2086 # the size is a word
     rude $scene
@@ -36,13 +36,10 @@ stop_server
 
 # rude_begins SCENE: a client in the background, $RUDE, until it has come.
 rude_begins() {
-    local deadline=$((SECONDS + 20))
     rm -f rude.out
     perl "$TEST_TOP/tests/nbd/rude.pl" socket "$1" >rude.out 2>&1 7>&- &
     RUDE=$!
-    until grep -qs silent rude.out; do
-        [ $SECONDS -lt $deadline ] || fail "the clients of $1 do not come: $(cat rude.out)"
-    done
+    await_text silent rude.out
 }
 rude_ends() {
     wait "$RUDE" || fail "$(cat rude.out)"
@@ -95,23 +92,23 @@ run_ok "$BYRE" check -q image.qcow2
 assert_equal '' "$(qemu-io -f qcow2 -c 'read -q -P 8 0 512k' image.qcow2 | grep -i fail || true)" "what was flushed"
 
 # places where no server can be
-run_fails 1 'UNIX socket path .* is too long' timeout 20 "$SERVER" -k "$(printf 'x%.0s' {1..200})" image.qcow2
-run_fails 1 'Failed to bind socket to /nowhere/socket: No such file or directory' timeout 20 "$SERVER" -k /nowhere/socket image.qcow2
+run_fails 1 'UNIX socket path .* is too long' bounded "$SERVER" -k "$(printf 'x%.0s' {1..200})" image.qcow2
+run_fails 1 'Failed to bind socket to /nowhere/socket: No such file or directory' bounded "$SERVER" -k /nowhere/socket image.qcow2
 : >file
-run_fails 1 'Failed to bind socket to file: Address already in use' timeout 20 "$SERVER" -k file image.qcow2
+run_fails 1 'Failed to bind socket to file: Address already in use' bounded "$SERVER" -k file image.qcow2
 assert_equal 0 "$(file_size file)" "the file"
 start_server -t -r -e 0 image.qcow2
-run_fails 1 'Address already in use' timeout 20 "$SERVER" -k socket -r image.qcow2
+run_fails 1 'Address already in use' bounded "$SERVER" -k socket -r image.qcow2
 stop_server
-run_fails 1 'address resolution failed for no.such.host.invalid:10809' timeout 20 "$SERVER" -b no.such.host.invalid image.qcow2
-run_fails 1 "Invalid port '70000'" timeout 20 "$SERVER" -p 70000 image.qcow2
-run_fails 1 "Invalid shared device number 'x'" timeout 20 "$SERVER" -e x image.qcow2
-run_fails 1 "Invalid handshake limit '-1'" timeout 20 "$SERVER" --handshake-limit=-1 image.qcow2
-run_fails 1 "Invalid discard mode 'x'" timeout 20 "$SERVER" --discard=x image.qcow2
-run_fails 1 "Failed to parse detect_zeroes mode" timeout 20 "$SERVER" --detect-zeroes=x image.qcow2
-run_fails 1 "Unknown driver 'vmdk'" timeout 20 "$SERVER" -f vmdk image.qcow2
-run_fails 1 'is too long' timeout 20 "$SERVER" -x "$(printf 'x%.0s' {1..4097})" image.qcow2
-run_fails 1 'missing' timeout 20 "$SERVER" -k socket missing
-run_fails 1 "Could not create '/nowhere/pid': No such file" timeout 20 "$SERVER" -k socket --pid-file=/nowhere/pid image.qcow2
-run_fails 1 "Could not create '/nowhere/pid': No such file" timeout 20 "$SERVER" --fork -k socket --pid-file=/nowhere/pid image.qcow2
-run_fails 1 'Expecting the name of one image' timeout 20 "$SERVER"
+run_fails 1 'address resolution failed for no.such.host.invalid:10809' bounded "$SERVER" -b no.such.host.invalid image.qcow2
+run_fails 1 "Invalid port '70000'" bounded "$SERVER" -p 70000 image.qcow2
+run_fails 1 "Invalid shared device number 'x'" bounded "$SERVER" -e x image.qcow2
+run_fails 1 "Invalid handshake limit '-1'" bounded "$SERVER" --handshake-limit=-1 image.qcow2
+run_fails 1 "Invalid discard mode 'x'" bounded "$SERVER" --discard=x image.qcow2
+run_fails 1 "Failed to parse detect_zeroes mode" bounded "$SERVER" --detect-zeroes=x image.qcow2
+run_fails 1 "Unknown driver 'vmdk'" bounded "$SERVER" -f vmdk image.qcow2
+run_fails 1 'is too long' bounded "$SERVER" -x "$(printf 'x%.0s' {1..4097})" image.qcow2
+run_fails 1 'missing' bounded "$SERVER" -k socket missing
+run_fails 1 "Could not create '/nowhere/pid': No such file" bounded "$SERVER" -k socket --pid-file=/nowhere/pid image.qcow2
+run_fails 1 "Could not create '/nowhere/pid': No such file" bounded "$SERVER" --fork -k socket --pid-file=/nowhere/pid image.qcow2
+run_fails 1 'Expecting the name of one image' bounded "$SERVER"

@@ -20,15 +20,15 @@ certificate young ca 'cn = localhost' 'activation_date = "2070-01-01 00:00:00"' 
 kept good ca server
 
 refuses() {
-    run_fails 1 "^byre: $1\$" timeout 20 "$SERVER" -k socket "${@:2}" image.qcow2
+    run_fails 1 "^byre: $1\$" bounded "$SERVER" -k socket "${@:2}" image.qcow2
 }
 
 # the same words in the same case, byre's name apart
 same_as_qemu() {
     local said
-    run_fails 1 . timeout 20 qemu-nbd -k "$TEST_DIR/socket" "$@" image.qcow2
+    run_fails 1 . bounded qemu-nbd -k "$TEST_DIR/socket" "$@" image.qcow2
     said=${ERR/#qemu-nbd: /byre: }
-    run_fails 1 . timeout 20 "$SERVER" -k "$TEST_DIR/socket" "$@" image.qcow2
+    run_fails 1 . bounded "$SERVER" -k "$TEST_DIR/socket" "$@" image.qcow2
     assert_equal "$said" "$ERR" "$*"
 }
 
@@ -41,7 +41,7 @@ same_as_qemu --object secret,id=tls,data=abc --tls-creds=tls
 same_as_qemu --object "$good" --tls-creds=tls --tls-hostname=localhost
 kept user ca '' client
 same_as_qemu --object tls-creds-x509,id=tls,dir=user,endpoint=client --tls-creds=tls
-run_fails 1 'TLS hostname is only supported with export list' timeout 20 "$BYRE" serve --tls-hostname=localhost \
+run_fails 1 'TLS hostname is only supported with export list' bounded "$BYRE" serve --tls-hostname=localhost \
     --object "$good" --tls-creds=tls --tls=allow image.qcow2
 refuses '--tls is not permitted without --tls-creds' --tls=allow
 refuses "Invalid TLS mode 'x'" --object "$good" --tls-creds=tls --tls=x
@@ -128,8 +128,8 @@ quietly certtool --to-p8 --load-privkey keys/server-key.pem --password sesame --
 kept locked ca server
 cp locked-key.pem locked/server-key.pem
 locked=tls-creds-x509,id=tls,dir=locked,endpoint=server
-run_fails 1 "Cannot load certificate 'locked/server-cert.pem' & key 'locked/server-key.pem'" timeout 20 "$SERVER" -k socket --object $locked image.qcow2
-run_fails 1 "Cannot load certificate .*" timeout 20 "$SERVER" -k socket --object secret,id=pw,data=wrong --object $locked,passwordid=pw image.qcow2
+run_fails 1 "Cannot load certificate 'locked/server-cert.pem' & key 'locked/server-key.pem'" bounded "$SERVER" -k socket --object $locked image.qcow2
+run_fails 1 "Cannot load certificate .*" bounded "$SERVER" -k socket --object secret,id=pw,data=wrong --object $locked,passwordid=pw image.qcow2
 start_server -t --object secret,id=pw,data=sesame --object $locked,passwordid=pw --tls-creds=tls image.qcow2
 stop_server
 # who knows better

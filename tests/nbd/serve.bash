@@ -10,15 +10,6 @@ start_server() {
     run_ok "$SERVER" --fork --pid-file="$TEST_DIR/pid" -k "$TEST_DIR/socket" "$@"
 }
 
-# await_end PID: waits until the process has ended; whose child it has become may take its time to look.
-await_end() {
-    local deadline=$((SECONDS + 30))
-    while kill -0 "$1" 2>/dev/null && ! grep -qs '^State:[[:space:]]*Z' "/proc/$1/status"; do
-        [ $SECONDS -lt $deadline ] || fail "process $1 does not end"
-        read -rt 0.01 <> <(:) || true
-    done
-}
-
 # start_tcp OPTION...: at a port of localhost that is free; it is in $PORT.  The pid file is that of start_server.
 start_tcp() {
     local try

@@ -21,7 +21,7 @@
 
 #include "base/endian.h"
 
-#define PATIENCE 30000 /* milliseconds */
+#define PATIENCE 120000 /* milliseconds */
 #define PAYLOAD_MAX (64u << 20)
 
 #define require(what)                                                                \

@@ -18,12 +18,12 @@ sub say_to {
     return 1;
 }
 
-# The next bytes, or undef if the connection has ended; dies after 20 seconds.
+# The next bytes, or undef if the connection has ended; dies after two minutes.
 sub hear {
     my ($socket, $length) = @_;
     my $bytes = "";
     while (length $bytes < $length) {
-        IO::Select->new($socket)->can_read(20) or die "$scene: nothing comes";
+        IO::Select->new($socket)->can_read(120) or die "$scene: nothing comes";
         my $n = sysread $socket, $bytes, $length - length $bytes, length $bytes;
         return undef if !$n;
     }

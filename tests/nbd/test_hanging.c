@@ -158,7 +158,7 @@ static void who_leaves_keeps_nobody_busy(void **state)
     say_hanging(one, 1);
     say(one, NBD_CMD_READ, 2, 4 * K, 4 * K);
     wait.fd = one;
-    assert_int_equal(poll(&wait, 1, 30000), 1);
+    assert_int_equal(poll(&wait, 1, 120000), 1);
     close(one); /* without hearing the answer: that is an error of the socket */
     one = join();
     wait.fd = one;

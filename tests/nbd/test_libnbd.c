@@ -266,7 +266,7 @@ static void start(struct nbd_handle *handle, struct wish *wish)
 static void finish(struct nbd_handle *handle)
 {
     while (nbd_aio_in_flight(handle) > 0)
-        assert_int_equal(ok(nbd_poll(handle, 60000)), 1);
+        assert_int_equal(ok(nbd_poll(handle, 120000)), 1);
 }
 
 /* Many more than are done at once: each is answered, with its own data, and once. */

@@ -45,10 +45,7 @@ for options in cluster_size=64k cluster_size=4k,lazy_refcounts=on extended_l2=on
     client=$!
     exec 7>commands
     echo 'write -f -P 9 77M 100k' >&7
-    deadline=$((SECONDS + 20))
-    until grep -q 'wrote 102400' says; do
-        [ "$SECONDS" -lt "$deadline" ] || fail 'the client does not write'
-    done
+    await_text 'wrote 102400' says
     kill -KILL "$SERVER"
     exec 7>&-
     { wait "$SERVER" "$client" || true; } 2>/dev/null

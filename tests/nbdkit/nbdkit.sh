@@ -16,17 +16,14 @@ sanitizer=$(ldd "$PLUGIN" | awk '/lib[at]san/ { print $3 }' | head -n 1)
 # serve NAME [OPTION...] "$PLUGIN" PARAMETER...: an nbdkit in the background, until stop NAME or the end of the test.
 # Leaves its address in $URI and its process in $SERVER.  A descriptor 7 is the test's own.
 serve() {
-    local name=$1 deadline=$((SECONDS + 20))
+    local name=$1
     shift
     rm -f "$name.sock" "$name.pid"
     "${served_by[@]}" nbdkit -f --exit-with-parent -U "$PWD/$name.sock" -P "$PWD/$name.pid" "$@" \
         >"$name.log" 2>&1 </dev/null 7>&- &
     SERVER=$!
     URI="nbd+unix:///?socket=$PWD/$name.sock"
-    until [ -s "$name.pid" ]; do
-        [ "$SECONDS" -lt "$deadline" ] || { cat "$name.log"; fail 'nbdkit does not get ready'; }
-        kill -0 "$SERVER" 2>/dev/null || { cat "$name.log"; fail 'nbdkit has ended'; }
-    done
+    await [ -s "$name.pid" ] || fail "nbdkit does not get ready: $(cat "$name.log")"
 }
 
 # stop NAME: ends it in good order; it shall have complained of nothing.
@@ -45,11 +42,8 @@ stop() {
 # Any nbdkit with the address sanitizer before it hangs in exit() after an error of the system: the lock of the locale
 # stays taken.
 stop_failed() {
-    local deadline=$((SECONDS + 20))
     kill "$(cat "$1.pid")"
-    until grep -q "$2" "$1.log"; do
-        [ "$SECONDS" -lt "$deadline" ] || { cat "$1.log"; fail "the log has no line that matches '$2'"; }
-    done
+    await_text "$2" "$1.log"
     [ -z "$sanitizer" ] || kill -KILL "$SERVER"
     wait "$SERVER" || true
 }
@@ -59,7 +53,7 @@ refused() {
     local regex=$1
     [ -z "$sanitizer" ] || return 0 # see stop_failed
     shift
-    run_fails 1 "$regex" timeout 20 "${served_by[@]}" nbdkit -f -U "$PWD/refused.sock" "$@"
+    run_fails 1 "$regex" bounded "${served_by[@]}" nbdkit -f -U "$PWD/refused.sock" "$@"
 }
 
 # info KEY: what nbdinfo --json says of the export at $URI.

@@ -17,12 +17,12 @@ dirty() {
 }
 
 stop_server() {
-    local pid end=$((SECONDS + 30))
+    local pid
     [ -e pid ] || return 0
     pid=$(cat pid)
     rm -f pid
     kill "$pid" || true
-    while kill -0 "$pid" 2>/dev/null && [ $SECONDS -lt $end ]; do :; done
+    await_end "$pid"
 }
 clean_up stop_server
 

@@ -32,7 +32,7 @@ static int set_up(void **state)
     struct byre_store *memory;
 
     (void)state;
-    alarm(60); /* who waits for ever has failed */
+    alarm(120); /* who waits for ever has failed */
     if (byre_memory_new(NULL, 0, &memory, NULL) < 0 || byre_blkdebug_new(memory, &rules, &store, NULL) < 0 ||
         byre_qcow2_create(store, &options, &image, NULL) < 0)
         return -1;

@@ -281,7 +281,7 @@ static void write_without_room_waits_for_readers(void **state)
     pthread_t thread;
 
     (void)state;
-    alarm(60);
+    alarm(120);
     fill_device(&full, NULL);
     pthread_mutex_init(&reader.mutex, NULL);
     pthread_cond_init(&reader.flushed, NULL);

@@ -31,7 +31,7 @@ static int set_up(void **state)
     char command[600];
 
     (void)state;
-    alarm(60);
+    alarm(120);
     if (tempdir_make(&tmp) < 0)
         return -1;
     image = tempdir_path(&tmp, "image");

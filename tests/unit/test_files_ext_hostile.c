@@ -86,7 +86,7 @@ static void a_search_for_a_hole_in_shared_blocks_ends_soon(void **state)
     make_shared_lists(DATA, DATA);
     opened = open_ext();
     id = find_file(opened.files, "small");
-    alarm(20);
+    alarm(120);
     must(byre_files_seek(opened.files, id, 0, false, &at, err));
     assert_int_equal(at, BLOCK); /* behind "hello" come lists that are not there */
     must(byre_files_seek(opened.files, id, at, true, &at, err));

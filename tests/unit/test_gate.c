@@ -61,7 +61,7 @@ static void gate_is_closed_when_the_last_one_has_left(void **state)
     pthread_t thread;
 
     (void)state;
-    alarm(60);
+    alarm(120);
     byre_gate_init(&gate);
     byre_gate_enter(&gate);
     assert_int_equal(pthread_create(&thread, NULL, close_it, &closer), 0);
@@ -128,7 +128,7 @@ static void gate_keeps_all_out_while_one_is_alone(void **state)
     pthread_t threads[THREADS + 2];
 
     (void)state;
-    alarm(60);
+    alarm(120);
     byre_gate_init(&crowd.gate);
     for (size_t i = 0; i < ARRAY_LEN(threads); i++)
         assert_int_equal(pthread_create(&threads[i], NULL, i < THREADS ? come_and_go : be_alone, &crowd), 0);

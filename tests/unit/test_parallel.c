@@ -20,7 +20,7 @@
 #define K 1024ULL
 #define M (1024 * K)
 
-enum { CLUSTER = 64 << 10, WRITERS = 4, FLUSHERS = 8, WAIT_S = 20, YIELDS = 10000 };
+enum { CLUSTER = 64 << 10, WRITERS = 4, FLUSHERS = 8, WAIT_S = 120, YIELDS = 10000 };
 
 static struct byre_disk *disk;
 

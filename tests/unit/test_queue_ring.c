@@ -12,6 +12,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -26,7 +27,7 @@
 #define LENGTH (512u << 10)
 #define DISK (8u << 20)
 
-enum { DEPTH = 8, ROUNDS = 20, DEADLINE_MS = 20000 };
+enum { DEPTH = 8, ROUNDS = 20, DEADLINE_MS = 120000 };
 
 static struct {
     unsigned calls;   /* of io_uring_submit */
@@ -217,6 +218,7 @@ int main(void)
 
 int main(void)
 {
+    puts("SKIP: built without liburing");
     return 77;
 }
 
