@@ -18,8 +18,8 @@ void byre_handle_close(struct byre_handle *handle);
 bool byre_handle_is_direct(const struct byre_handle *handle);
 
 /*
- * Reads up to `length` bytes, less at the end of the file.  Thread-safe.  Nothing of the answer is the handle's: whoever
- * has got it may close the file before who sends it has heard that it has arrived.
+ * Reads up to `length` bytes, less at the end of the file.  Thread-safe.  Nothing of the answer is the handle's: who
+ * has got it may close the file before the one who sends it knows that it has arrived.
  */
 int byre_handle_read(struct byre_handle *handle, void *buf, size_t length, uint64_t offset, size_t *ret_length,
                      struct byre_error *err);
