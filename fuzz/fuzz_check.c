@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "fuzz/require.h"
 #include "qcow2/check.h"
 #include "store/memory.h"
 
@@ -21,12 +22,6 @@
 #define HEADER_KEPT 48 /* up to the refcount table */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 static void take_line(void *opaque, const char *line)
 {

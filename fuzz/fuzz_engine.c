@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/arith.h"
+#include "fuzz/require.h"
 #include "qcow2/amend.h"
 #include "qcow2/check.h"
 #include "qcow2/header_read.h"
@@ -40,11 +41,6 @@ struct run {
     uint8_t argument;   /* of the step */
 };
 
-static void require(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 /* A result is 0, or an error that has been described. */
 static bool done(struct run *run, int rc)
@@ -291,8 +287,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size < STEPS || size > IMAGE_MAX)
         return 0;
-    run.right = is_right_with_room(data, size);
     require(byre_memory_new(data, size, &run.store, NULL) == 0);
+    run.right = is_right(run.store) && is_right_with_room(data, size);
     open_image(&run);
     for (unsigned i = 0; i < STEPS && run.image; i++)
         change(&run, data[size - STEPS + i]);

@@ -25,6 +25,7 @@
 #include "byre/disk.h"
 #include "byre/files.h"
 #include "byre/partition.h"
+#include "fuzz/require.h"
 
 #define IMAGE_MAX      (1u << 20)
 #define PARTITIONS_MAX 4u
@@ -59,17 +60,6 @@ struct list {
     unsigned count;
     struct listed entries[LISTED_MAX];
 };
-
-/* Ends with the line of what does not hold: not all findings come again in a debugger. */
-#define require(holds) require_at(holds, __LINE__)
-
-static void require_at(bool holds, int line)
-{
-    if (holds)
-        return;
-    fprintf(stderr, "fuzz_files.c:%d: this does not hold\n", line);
-    abort();
-}
 
 /* A result is 0, or an error that has been described. */
 static bool done(struct run *run, int rc)

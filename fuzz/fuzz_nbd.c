@@ -12,12 +12,12 @@
  */
 #include "config.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/arith.h"
 #include "base/endian.h"
+#include "fuzz/require.h"
 #include "nbd/op.h"
 
 #define IN_BYTES  (128u << 10)
@@ -25,14 +25,6 @@
 #define SECRET    "secret"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define require(what)                                             \
-    do {                                                          \
-        if (!(what)) {                                            \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-            abort();                                              \
-        }                                                         \
-    } while (0)
 
 static struct byre_nbd_exports exports;
 

@@ -12,14 +12,9 @@
 #include <string.h>
 
 #include "disk/options_tree.h"
+#include "fuzz/require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 /* Flat, with bounded keys.  *ret_exact: it can be written as JSON without loss. */
 static void look_at(const json_t *tree, bool *ret_exact)

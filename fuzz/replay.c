@@ -4,18 +4,22 @@
  * and for replaying seeds and findings.  Each input is in memory of exactly its size, so that a sanitizer
  * sees a read beyond it.
  *
+ * An input at which the program ends, or is ended because it hangs, is named.
+ *
  * With --cut each input is also run cut short, each at another place.
  */
 #include "config.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define INPUT_MAX (64L << 20)
 
@@ -23,11 +27,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static unsigned replayed;
 static bool cut;
+static const char *current = "no input";
 
 static int complain(const char *name)
 {
     fprintf(stderr, "replay: %s: %s\n", name, strerror(errno));
     return 1;
+}
+
+static void name_input(int signal)
+{
+    ssize_t ignored = write(STDERR_FILENO, current, strlen(current));
+
+    ignored = write(STDERR_FILENO, ": replaying it ends here\n", 25);
+    (void)ignored;
+    raise(signal);
 }
 
 /* Runs the first `length` bytes. */
@@ -50,6 +64,7 @@ static int replay_file(const char *name, size_t size)
     uint8_t *data = malloc(size ? size : 1);
     int rc = 0;
 
+    current = name;
     if (!file || !data || fread(data, 1, size, file) != size) {
         rc = complain(name);
     } else {
@@ -92,8 +107,11 @@ static int replay_name(const char *name, int depth)
 
 int main(int argc, char **argv)
 {
+    static const struct sigaction naming = { .sa_handler = name_input, .sa_flags = (int)(SA_RESETHAND | SA_NODEFER) };
     int rc = 0;
 
+    sigaction(SIGABRT, &naming, NULL);
+    sigaction(SIGTERM, &naming, NULL);
     cut = argc > 1 && strcmp(argv[1], "--cut") == 0;
     for (int i = cut ? 2 : 1; i < argc; i++)
         rc |= replay_name(argv[i], 0);

@@ -16,7 +16,7 @@
 #include "store/memory.h"
 
 #define CAPACITY_MIN ((uint64_t)4096)
-#define CAPACITY_MAX ((uint64_t)64 << 30) /* more than this is a mistake, not a scratch image */
+#define CAPACITY_MAX ((uint64_t)1 << 28) /* all of it is touched: images from strangers may write anywhere */
 
 struct memory {
     struct byre_store store; /* first: a store pointer is a pointer to this */

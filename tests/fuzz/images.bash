@@ -24,11 +24,12 @@ make_images() {
 
 # damage FILE: changes some bytes of its tables, which are in front, or its end.
 damage() {
-    local size change
+    local size change byte
     size=$(file_size "$1")
     [ "$size" -lt 32768 ] || size=32768
     for ((change = 0; change <= RANDOM % 4; change++)); do
-        put_bytes "$1" $((RANDOM % size)) "$(printf %02x $((RANDOM % 256)))"
+        printf -v byte %02x $((RANDOM % 256)) # in $(...) it would be another RANDOM
+        put_bytes "$1" $((RANDOM % size)) $byte
     done
     [ $((RANDOM % 8)) != 0 ] || truncate -s $((RANDOM * 2)) "$1"
 }

@@ -14,10 +14,10 @@ make_images
 mapfile -t files < <(printf '%s\n' seeds/*)
 
 draw_steps() {
-    local i
+    local i byte
     for ((i = 0; i < 12; i++)); do
-        # shellcheck disable=SC2059 # a byte
-        printf "\\x$(printf %02x $((RANDOM % 256)))"
+        printf -v byte '\\x%02x' $((RANDOM % 256))
+        printf %b "$byte"
     done
 }
 
