@@ -30,7 +30,8 @@ int byre_map_text_read(struct byre_map_text *text, void *buf, size_t size, uint6
 
 /*
  * The whole text, to be freed by the caller, if it is small; no null byte comes after it.  -EFBIG: it has more than
- * `max_bytes`, or is made of more than `max_extents` extents, or reading the map takes more than BYRE_MAP_TEXT_ALL_MS.
+ * `max_bytes`, or is made of more than `max_extents` extents, or reading the map takes more than BYRE_MAP_TEXT_ALL_MS
+ * and is not over then.
  */
 #define BYRE_MAP_TEXT_ALL_MS 100u
 int byre_map_text_all(struct byre_disk *disk, size_t max_bytes, uint64_t max_extents, char **ret_text,

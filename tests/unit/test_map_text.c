@@ -204,6 +204,38 @@ static void what_comes_before_an_unreadable_place_is_read(void **state)
     close_disk(disk);
 }
 
+static void let_time_pass(void)
+{
+    struct timespec begin, now;
+
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    do
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    while ((now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000 <= 2 * BYRE_MAP_TEXT_ALL_MS);
+}
+
+/* Time is for what would still be to read. */
+static void map_that_was_slow_and_is_done_is_had(void **state)
+{
+    struct byre_disk *disk;
+    size_t length;
+    char *text;
+
+    (void)state;
+    make_image(path("slow"), 8 << 20, CLUSTER, NULL, NULL);
+    disk = open_disk(path("slow"), true);
+    put(disk, CLUSTER, CLUSTER, 1);
+    close_disk(disk);
+    disk = open_disk(path("slow"), false);
+    watch(disk->layers[0].store);
+    watched.before_read = let_time_pass;
+    must(byre_map_text_all(disk, SIZE_MAX, 1000, &text, &length, err));
+    assert_null(watched.before_read);
+    unwatch();
+    free(text);
+    close_disk(disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +243,7 @@ int main(void)
         TEST(reads_in_any_order_agree),
         TEST(long_map_is_not_had_at_once),
         TEST(what_comes_before_an_unreadable_place_is_read),
+        TEST(map_that_was_slow_and_is_done_is_had),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
