@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static unsigned replayed;
 static bool cut;
-static const char *current = "no input";
+static const char none[] = "no input", *current = none;
 
 static int complain(const char *name)
 {
@@ -37,9 +37,10 @@ static int complain(const char *name)
 
 static void name_input(int signal)
 {
+    static const char text[] = ": replaying it ends here\n";
     ssize_t ignored = write(STDERR_FILENO, current, strlen(current));
 
-    ignored = write(STDERR_FILENO, ": replaying it ends here\n", 25);
+    ignored = write(STDERR_FILENO, text, sizeof text - 1);
     (void)ignored;
     raise(signal);
 }
@@ -72,6 +73,7 @@ static int replay_file(const char *name, size_t size)
         if (cut)
             rc |= replay_start(data, replayed * 7919u % (size + 1));
     }
+    current = none;
     free(data);
     if (file)
         fclose(file);

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # The engine's fuzz target on the checker's seeds, on small images that QEMU wrote, and on drawn damage to them, each with
-# drawn changes: those are the last bytes of a file.  The seed is printed; TEST_SEED repeats a run.
+# drawn changes: those are the last bytes of a file.  The seed is printed; TEST_SEED repeats the
+# draws, on images that QEMU writes anew: with other dates, and compressed clusters in another order.
 . "$(dirname "$0")/../lib.sh"
 . "$TEST_TOP/tests/fuzz/images.bash"
 
